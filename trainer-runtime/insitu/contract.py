@@ -1,0 +1,66 @@
+"""What the operator tells a trainer: one `Assignment`, and its environment.
+
+This module is the only one that writes or reads the variables and the document named here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from insitu.databases import DataSource
+from insitu.topology import DatabaseNode, NodeId, Shard
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """What the script is asked to do; None leaves the choice to the script."""
+
+    epochs: int | None = None
+    global_batch_size: int | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """Where commits go and how often. `store` is a URL: `file:///path` or `s3://bucket/prefix`.
+
+    `every_steps` 0 commits only at the end of an epoch and of the job. `resume_from` is a
+    sequence number of the commit log to go on from; None is the newest.
+    """
+
+    store: str | None = None
+    every_steps: int = 0
+    keep_last: int = 3
+    resume_from: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """Everything one rank of one generation is told.
+
+    `node` is the database node to read from and `shards` are this rank's own; `nodes` are the
+    addresses of all live nodes, used only for shards whose owners do not include `node`, or when
+    `locality` is Preferred and the owner is gone. `rows` is the exact size of the whole table
+    when the job first counted it: an epoch that takes another number is not exact.
+    """
+
+    job: str
+    generation: int
+    rank: int
+    world_size: int
+    source: DataSource
+    node: DatabaseNode
+    shards: tuple[Shard, ...]
+    nodes: tuple[DatabaseNode, ...] = ()
+    locality: str = "Required"
+    on_data_change: str = "Fail"
+    rows: int | None = None
+    master: tuple[str, int] = ("127.0.0.1", 0)
+    training: Training = field(default_factory=Training)
+    checkpoint: Checkpoint = field(default_factory=Checkpoint)
+
+    @property
+    def remote(self) -> tuple[Shard, ...]:
+        """Shards this rank has to read from another database node."""
+        me: NodeId = self.node.id
+        return tuple(shard for shard in self.shards if me not in shard.owners)

@@ -1,0 +1,51 @@
+"""How much of an epoch is already part of the parameters.
+
+A cursor is a value: small, JSON, the same on every rank, and independent of how many ranks there
+are, so any later set of ranks can go on from it. It is committed together with the parameters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+
+from insitu.topology import ShardId
+
+
+class Taken(NamedTuple):
+    """One rank's use of one shard in one step: `rows` more; `finished` if those were the last."""
+
+    shard: ShardId
+    rows: int
+    finished: bool
+
+
+@dataclass(frozen=True)
+class Cursor:
+    """`taken` counts rows per shard in this epoch, in the epoch's own order of each shard;
+    `finished` holds the shards of which nothing is left. `step` counts optimizer steps over the
+    whole job; `rows` is the sum of `taken`."""
+
+    epoch: int = 0
+    step: int = 0
+    taken: Mapping[ShardId, int] = field(default_factory=dict)
+    finished: frozenset[ShardId] = frozenset()
+
+    @property
+    def rows(self) -> int:
+        return sum(self.taken.values())
+
+    def after(self, step: Iterable[Taken]) -> Cursor:
+        """The cursor once a step's rows, of all ranks, are part of the parameters."""
+        taken = dict(self.taken)
+        finished = set(self.finished)
+        for shard, rows, done in step:
+            taken[shard] = taken.get(shard, 0) + rows
+            if done:
+                finished.add(shard)
+        return replace(self, step=self.step + 1, taken=taken, finished=frozenset(finished))
+
+    def next_epoch(self) -> Cursor:
+        """The start of the following epoch."""
+        return Cursor(epoch=self.epoch + 1, step=self.step)

@@ -1,0 +1,176 @@
+"""The one door to every database: topology out, Arrow batches out, Arrow batches in.
+
+A database is one folder below this one, named in `_KINDS`. Its module offers
+`connect(source) -> Database`; nothing outside the folder imports its driver or its protocol.
+
+The seam is kept free of server cursors, pages and sockets: a reader opens a shard at a row
+offset and yields Arrow batches, so that a later reader may take the owner's files instead.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import pyarrow as pa
+
+from insitu.errors import ConfigurationError, nearest
+from insitu.topology import DatabaseNode, ShardId, Topology
+
+_KINDS = {"ignite": "insitu.databases.ignite"}
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """PEM files. The server's certificate and its name are always verified.
+
+    `ca` defaults to the system's trust store; `certificate` and `key` are the client's own, for
+    servers that ask for one (`key` defaults to `certificate`).
+    """
+
+    ca: Path | None = None
+    certificate: Path | None = None
+    key: Path | None = None
+    key_password: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What the database's own authentication asks for."""
+
+    username: str
+    password: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class DataSource:
+    """Which table of which database, and how to reach it.
+
+    `endpoints` are `(host, port)` of any live nodes; a topology names all the others. `table` is
+    an Ignite cache or SQL table, or a Cassandra `keyspace.table`. `columns` None is all of them.
+    """
+
+    kind: str
+    endpoints: tuple[tuple[str, int], ...]
+    table: str
+    columns: tuple[str, ...] | None = None
+    credentials: Credentials | None = None
+    tls: Tls | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReadLimits:
+    """How much a reader may ask of its database node at once.
+
+    `page_bytes` is the size a page should have (4 MiB; the server builds each page on its heap,
+    at several times its size). `buffer_bytes` bounds all pages that one reader has asked for or
+    holds undelivered, over all its connections. `connections` bounds the server threads used.
+    """
+
+    page_bytes: int = 4 << 20
+    buffer_bytes: int = 32 << 20
+    connections: int = 2
+    timeout_seconds: float = 30.0
+
+
+@dataclass(slots=True)
+class ReadCounters:
+    """What a reader has taken so far, by database node; `node` is the id the server itself gave."""
+
+    rows: int = 0
+    bytes: int = 0
+    requests: int = 0
+
+
+class ShardStream(Protocol):
+    """One shard being read, in the database's stable row order."""
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        """Batches of one to many rows; ends after the shard's last row.
+
+        Raises `DatabaseUnavailable` when the node goes away, `NotOwner` when it holds no readable
+        copy, `UnsupportedType` and `ProtocolError` for values that can't be decoded.
+        """
+        ...
+
+    def close(self) -> None:
+        """Frees the server's cursor; safe to call twice and from another thread."""
+        ...
+
+
+@runtime_checkable
+class Reader(Protocol):
+    """Reads shards from exactly one database node. Thread-safe: streams may run side by side."""
+
+    counters: ReadCounters
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Of every batch; known before the first row is read."""
+        ...
+
+    def open(self, shard: ShardId, skip: int = 0) -> ShardStream:
+        """The rows of `shard` after the first `skip` ones. Starts fetching ahead at once."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Writer(Protocol):
+    """Fills a table. Writing the same key again replaces the row, so a load can be repeated."""
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        """Returns when the database has taken every row. Thread-safe."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Database(Protocol):
+    """One table of one database."""
+
+    def schema(self) -> pa.Schema:
+        """Columns as a reader yields them. Raises `ConfigurationError` for an unknown table or
+        column, with the nearest name."""
+        ...
+
+    def topology(self) -> Topology:
+        """Read afresh. Raises `DatabaseUnavailable` when no endpoint answers."""
+        ...
+
+    def count(self) -> int | None:
+        """Rows of the whole table now; None where the database can't say cheaply."""
+        ...
+
+    def reader(self, node: DatabaseNode, limits: ReadLimits = ReadLimits()) -> Reader:
+        """A reader pinned to `node`: it never reads from any other."""
+        ...
+
+    def writer(
+        self, schema: pa.Schema, *, key: Sequence[str], options: Mapping[str, str] | None = None
+    ) -> Writer:
+        """Creates the table when it is missing, and opens it for writing rows of `schema`.
+
+        `options` are the database's own for a new table (Ignite: `backups`, `template`).
+        """
+        ...
+
+    def close(self) -> None: ...
+
+
+def connect(source: DataSource) -> Database:
+    """Opens `source` for control work; nothing is read until it is asked for.
+
+    Raises:
+        ConfigurationError: there is no such kind of database.
+    """
+    if source.kind not in _KINDS:
+        raise ConfigurationError(
+            f"database '{source.kind}' is not known{nearest(source.kind, _KINDS)}"
+        )
+    module = importlib.import_module(_KINDS[source.kind])
+    database: Database = module.connect(source)
+    return database

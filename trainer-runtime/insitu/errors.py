@@ -1,0 +1,96 @@
+"""Every error a user of Insitu can meet, by what the reader of it can do about it.
+
+A message says what is wrong, where, and what would be right; it never holds a secret. Code
+decides by the class, never by the text. `ExitCode` is how a trainer process tells the same
+thing to whoever started it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import enum
+from collections.abc import Iterable
+
+
+class InsituError(Exception):
+    """Anything Insitu refuses or gives up on."""
+
+
+class ConfigurationError(InsituError):
+    """The user's input can't work as written: unknown name, wrong type, contradiction."""
+
+
+class AuthenticationError(InsituError):
+    """The database or the store refused the credentials or the certificate."""
+
+
+class DatabaseUnavailable(InsituError):
+    """A database node can't be reached, or went away while it was read. Trying again may help."""
+
+
+class NotOwner(InsituError):
+    """The asked database node holds no readable copy of the shard any more: plan again."""
+
+
+class DataLost(InsituError):
+    """Rows the job counts on are gone: a lost partition, or more nodes lost than backups."""
+
+
+class DataChanged(InsituError):
+    """The table changed under a running epoch, so the epoch can't be exact."""
+
+
+class UnsupportedType(InsituError):
+    """A value that has no mapping to Arrow; `path` names the field, as in `val.address.street`."""
+
+    def __init__(self, path: str, problem: str) -> None:
+        self.path = path
+        super().__init__(f"{path}: {problem}")
+
+
+class ProtocolError(InsituError):
+    """The server sent bytes that the protocol does not allow."""
+
+
+class StoreError(InsituError):
+    """The checkpoint store is full, read-only, unreachable, or can't do what commits need."""
+
+
+class StaleGeneration(InsituError):
+    """A newer generation of the job has taken over; this process must stop without a trace."""
+
+
+class PeerLost(InsituError):
+    """Another rank of this generation went away in the middle of a collective."""
+
+
+class ExitCode(enum.IntEnum):
+    """What a trainer process says when it ends; anything else is the user's script's own."""
+
+    DONE = 0
+    CONFIGURATION = 64
+    DATA = 65
+    DATABASE_UNAVAILABLE = 69
+    STORE = 74
+    PEER_LOST = 75
+    STALE_GENERATION = 76
+    NOT_OWNER = 77
+    #: Asked to stop, and left after a commit.
+    LEFT = 79
+
+
+def nearest(wrong: str, known: Iterable[str]) -> str:
+    """A ` (did you mean ...?)` for an unknown name, or the list of what there is.
+
+    >>> nearest("pixel", ["pixels", "label"])
+    " (did you mean 'pixels'?)"
+    """
+    names = sorted(known)
+    close = difflib.get_close_matches(wrong.lower(), [n.lower() for n in names], n=1, cutoff=0.6)
+    if close:
+        original = next(n for n in names if n.lower() == close[0])
+        return f" (did you mean '{original}'?)"
+    if not names:
+        return " (there is none)"
+    shown = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
+    return f" (there is: {shown})"

@@ -1,0 +1,73 @@
+"""Who holds what: one consistent reading of a database's nodes and shards.
+
+Values only. Databases produce a `Topology` (insitu/databases/*/topology.py); the planner and
+the reconcile core consume it and know no database.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NewType
+
+NodeId = NewType("NodeId", str)
+"""A database node's stable name: Ignite consistent id, Cassandra host id. Never an address."""
+
+ShardId = NewType("ShardId", str)
+"""The smallest piece that is assigned, fixed for the whole job. Opaque outside its database."""
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseNode:
+    """A live server that can be read from: `host:port` as other machines reach it."""
+
+    id: NodeId
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """`owners` are the live nodes whose copy is complete and readable, primary first.
+
+    `weight` is the shard's size in rows (exact where the database can tell, else an estimate of
+    equal shares); 0 is an empty shard. `moving` says that a further copy is being filled.
+    """
+
+    id: ShardId
+    owners: tuple[NodeId, ...]
+    weight: int = 1
+    moving: bool = False
+
+
+@dataclass(frozen=True)
+class Topology:
+    """One consistent reading.
+
+    `version` changes whenever ownership does, and only compares for equality. `rows` is the
+    exact number of rows of the whole table at this moment, None where the database can't say.
+    `weights_exact` tells whether shard weights are counted rows or estimates.
+    """
+
+    nodes: tuple[DatabaseNode, ...]
+    shards: tuple[Shard, ...]
+    version: str
+    rows: int | None = None
+    weights_exact: bool = False
+    warnings: tuple[str, ...] = ()
+
+    @cached_property
+    def node(self) -> Mapping[NodeId, DatabaseNode]:
+        """Nodes by id."""
+        return {node.id: node for node in self.nodes}
+
+    @property
+    def orphans(self) -> tuple[ShardId, ...]:
+        """Shards that no live node holds a readable copy of. Training must not start."""
+        return tuple(shard.id for shard in self.shards if not shard.owners)
+
+    @property
+    def moving(self) -> tuple[ShardId, ...]:
+        """Shards with a copy under way: another topology is about to follow this one."""
+        return tuple(shard.id for shard in self.shards if shard.moving)

@@ -12,7 +12,8 @@ from insitu.topology import NodeId, ShardId
 @dataclass(frozen=True, slots=True)
 class Assigned:
     """One rank's part. `remote` are those of its `shards` whose copy is on another database
-    node (only ever non-empty when locality is not Required)."""
+    node (only ever non-empty when locality is not Required).
+    """
 
     rank: int
     node: NodeId

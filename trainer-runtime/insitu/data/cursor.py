@@ -25,7 +25,8 @@ class Taken(NamedTuple):
 class Cursor:
     """`taken` counts rows per shard in this epoch, in the epoch's own order of each shard;
     `finished` holds the shards of which nothing is left. `step` counts optimizer steps over the
-    whole job; `rows` is the sum of `taken`."""
+    whole job; `rows` is the sum of `taken`.
+    """
 
     epoch: int = 0
     step: int = 0

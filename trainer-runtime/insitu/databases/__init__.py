@@ -134,7 +134,8 @@ class Database(Protocol):
 
     def schema(self) -> pa.Schema:
         """Columns as a reader yields them. Raises `ConfigurationError` for an unknown table or
-        column, with the nearest name."""
+        column, with the nearest name.
+        """
         ...
 
     def topology(self) -> Topology:

@@ -1,7 +1,4 @@
-"""What the operator tells a trainer: one `Assignment`, and its environment.
-
-This module is the only one that writes or reads the variables and the document named here.
-"""
+"""What one rank of one generation is told: values only."""
 
 from __future__ import annotations
 
@@ -41,7 +38,8 @@ class Assignment:
     `node` is the database node to read from and `shards` are this rank's own; `nodes` are the
     addresses of all live nodes, used only for shards whose owners do not include `node`, or when
     `locality` is Preferred and the owner is gone. `rows` is the exact size of the whole table
-    when the job first counted it: an epoch that takes another number is not exact.
+    when the job first counted it: an epoch that takes another number is not exact. `page_rows`
+    is a wish of the user's for the rows of a page; the reader's own limits in bytes hold anyway.
     """
 
     job: str
@@ -58,6 +56,7 @@ class Assignment:
     master: tuple[str, int] = ("127.0.0.1", 0)
     training: Training = field(default_factory=Training)
     checkpoint: Checkpoint = field(default_factory=Checkpoint)
+    page_rows: int | None = None
 
     @property
     def remote(self) -> tuple[Shard, ...]:

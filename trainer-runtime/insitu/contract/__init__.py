@@ -1,0 +1,19 @@
+"""What the operator tells a trainer: one `Assignment`, as environment variables and a document.
+
+This package is the only one that writes or reads the variables and the document named here.
+"""
+
+from insitu.contract.assignment import Assignment, Checkpoint, Training
+from insitu.contract.document import read_document, write_document
+from insitu.contract.environment import Reporting, from_environ, to_environ
+
+__all__ = [
+    "Assignment",
+    "Checkpoint",
+    "Reporting",
+    "Training",
+    "from_environ",
+    "read_document",
+    "to_environ",
+    "write_document",
+]

@@ -1,0 +1,176 @@
+"""The environment of a trainer: written by the operator, read here, readable by a person.
+
+With `INSITU_ASSIGNMENT` the document it names says everything but secrets. Without it the
+database's own variables are enough, for a script that is run alone (see standalone.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from insitu.contract.assignment import Assignment
+from insitu.contract.document import read_document
+from insitu.contract.names import ALL, IGNITE, Names, variables
+from insitu.contract.standalone import assign
+from insitu.databases import Credentials, Database, DataSource, connect
+from insitu.errors import ConfigurationError, nearest
+
+_ASSIGNMENT = "INSITU_ASSIGNMENT"
+_JOB = "INSITU_JOB"
+_GENERATION = "INSITU_GENERATION"
+_PROGRESS = "INSITU_PROGRESS"
+_HEARTBEAT = "INSITU_HEARTBEAT"
+_AUDIT_DIR = "INSITU_AUDIT_DIR"
+_AUDIT_COLUMN = "INSITU_AUDIT_COLUMN"
+
+
+@dataclass(frozen=True, slots=True)
+class Reporting:
+    """Where a trainer tells how it is doing; all of it optional.
+
+    `job`, `generation` and `rank` say for whom. `progress` is the file that the session replaces
+    and the supervisor reads; `heartbeat` is the URL that the supervisor posts to. With
+    `audit_directory` (tests only) each rank writes down the `audit_column` of every row it uses.
+    """
+
+    job: str = ""
+    generation: int = 0
+    rank: int = 0
+    progress: Path | None = None
+    heartbeat: str | None = None
+    audit_directory: Path | None = None
+    audit_column: str | None = None
+
+    @classmethod
+    def from_environ(cls, environ: Mapping[str, str]) -> Reporting:
+        """Raises `ConfigurationError` for a number that is none, or an audit without a column."""
+        audit = environ.get(_AUDIT_DIR)
+        if audit and not environ.get(_AUDIT_COLUMN):
+            raise ConfigurationError(f"{_AUDIT_DIR} is set: {_AUDIT_COLUMN} has to name a column")
+        return cls(
+            job=environ.get(_JOB, ""),
+            generation=_integer(environ, _GENERATION, 0),
+            rank=_integer(environ, "RANK", 0),
+            progress=_path(environ.get(_PROGRESS)),
+            heartbeat=environ.get(_HEARTBEAT) or None,
+            audit_directory=_path(audit),
+            audit_column=environ.get(_AUDIT_COLUMN) or None,
+        )
+
+    def to_environ(self) -> dict[str, str]:
+        """The variables that `to_environ` of the assignment does not write already."""
+        values = {
+            _PROGRESS: self.progress,
+            _HEARTBEAT: self.heartbeat,
+            _AUDIT_DIR: self.audit_directory,
+            _AUDIT_COLUMN: self.audit_column,
+        }
+        return {name: str(value) for name, value in values.items() if value is not None}
+
+
+def to_environ(assignment: Assignment, document: Path) -> dict[str, str]:
+    """All variables of one rank; `document` is where `write_document` puts the rest.
+
+    User name and passwords are only here, never in the document: hand the result to a process or
+    a Secret, and log the names alone.
+    """
+    host, port = assignment.master
+    environ = {
+        _ASSIGNMENT: str(document),
+        _JOB: assignment.job,
+        _GENERATION: str(assignment.generation),
+        "RANK": str(assignment.rank),
+        "WORLD_SIZE": str(assignment.world_size),
+        "LOCAL_RANK": "0",
+        "MASTER_ADDR": host,
+        "MASTER_PORT": str(port),
+    }
+    if names := ALL.get(assignment.source.kind):
+        environ |= variables(
+            names,
+            assignment.source,
+            assignment.node,
+            [shard.id for shard in assignment.shards],
+            local=assignment.locality == "Required",
+        )
+    return environ
+
+
+def from_environ(
+    environ: Mapping[str, str], open_database: Callable[[DataSource], Database] = connect
+) -> Assignment:
+    """The assignment of this process.
+
+    Without `INSITU_ASSIGNMENT` the database is asked for its topology, once, by `open_database`.
+
+    Raises:
+        ConfigurationError: nothing is set (the message lists the least that works), or a value
+            can't be read, or variables and document contradict each other.
+    """
+    if path := environ.get(_ASSIGNMENT):
+        return _documented(environ, Path(path))
+    names = next((n for n in ALL.values() if _present(environ, n)), None)
+    if names is None:
+        raise ConfigurationError(_nothing_set(environ))
+    return assign(
+        names,
+        environ,
+        open_database,
+        job=environ.get(_JOB) or "alone",
+        generation=_integer(environ, _GENERATION, 0),
+    )
+
+
+def _documented(environ: Mapping[str, str], path: Path) -> Assignment:
+    assignment = read_document(path)
+    for name, said in (
+        ("RANK", assignment.rank),
+        ("WORLD_SIZE", assignment.world_size),
+        (_GENERATION, assignment.generation),
+    ):
+        if _integer(environ, name, said) != said:
+            raise ConfigurationError(
+                f"{name}={environ[name]}, but the assignment document {path} says {said}"
+            )
+    names = ALL.get(assignment.source.kind)
+    if names is None:
+        return assignment
+    source = assignment.source
+    if user := environ.get(names("USERNAME")):
+        password = environ.get(names("PASSWORD"), "")
+        source = replace(source, credentials=Credentials(user, password))
+    if source.tls and (key_password := environ.get(names("CERT_PASSWORD"))):
+        source = replace(source, tls=replace(source.tls, key_password=key_password))
+    return replace(assignment, source=source)
+
+
+def _present(environ: Mapping[str, str], names: Names) -> bool:
+    return all(environ.get(names(part)) for part in names.table)
+
+
+def _nothing_set(environ: Mapping[str, str]) -> str:
+    need = " ".join(f"{IGNITE(part)}=<cache>" for part in IGNITE.table)
+    text = (
+        f"no assignment. Insitu's operator and `insitu run` set {_ASSIGNMENT}. To run the script "
+        f"alone set at least {need} (and {IGNITE('HOST')}, default localhost, and "
+        f"{IGNITE('PORT')}, default {IGNITE.port})"
+    )
+    known = [IGNITE(part) for part in IGNITE.table]
+    similar = [name for name in environ if name.startswith(IGNITE.prefix)]
+    if similar:
+        text += f"; of these only {', '.join(sorted(similar))} is set{nearest(similar[0], known)}"
+    return text
+
+
+def _integer(environ: Mapping[str, str], name: str, default: int) -> int:
+    value = environ.get(name) or str(default)
+    try:
+        return int(value)
+    except ValueError as error:
+        raise ConfigurationError(f"{name}={value!r} is not a whole number") from error
+
+
+def _path(value: str | None) -> Path | None:
+    return Path(value) if value else None

@@ -17,6 +17,12 @@ BYTE_ARRAY = 12
 
 
 def read_frame(sock: socket.socket, *, limit: int = (1 << 31) - 1, least: int = 10) -> memoryview:
+    """The next message, in a buffer of its own.
+
+    Raises:
+        ProtocolError: its length, in bytes, is not between `least` and `limit`.
+        OSError: the connection broke, fell silent or was closed.
+    """
     (length,) = LENGTH.unpack(_read_exactly(sock, LENGTH.size))
     if not least <= length <= limit:
         raise ProtocolError(f"a message of {length} bytes is not allowed here")
@@ -36,6 +42,7 @@ def _read_exactly(sock: socket.socket, size: int) -> memoryview:
 
 
 def read_string(frame: memoryview, offset: int) -> tuple[str, int]:
+    """The string at `offset`, empty for null, and the offset after it."""
     if frame[offset] == NULL:
         return "", offset + 1
     (size,) = LENGTH.unpack_from(frame, offset + 1)

@@ -128,7 +128,11 @@ class Connection:
                     f"Ignite at {self.where} answered a request that was never made ({reply_id})"
                 )
             self._early[reply_id] = frame
-        return self._body(frame)
+        try:
+            return self._body(frame)
+        except (struct.error, IndexError) as error:
+            self.close()
+            raise ProtocolError(f"Ignite at {self.where} sent a truncated reply") from error
 
     def close(self) -> None:
         """Ends the connection and with it all its server cursors. Safe to call twice."""

@@ -57,7 +57,19 @@ class Code(enum.IntEnum):
     JAVA_SERIALIZED = 254
 
 
-#: numpy dtype of the elements of each numeric array; byte[] is Python's bytes instead.
+#: numpy dtype of each number, as it lies on the wire.
+SCALAR_DTYPES: Final[Mapping[Code, str]] = MappingProxyType(
+    {
+        Code.BYTE: "<i1",
+        Code.SHORT: "<i2",
+        Code.INT: "<i4",
+        Code.LONG: "<i8",
+        Code.FLOAT: "<f4",
+        Code.DOUBLE: "<f8",
+    }
+)
+
+#: numpy dtype of the elements of each primitive array; byte[] and char[] are not numbers.
 ARRAY_DTYPES: Final[Mapping[Code, str]] = MappingProxyType(
     {
         Code.SHORT_ARRAY: "<i2",
@@ -65,6 +77,7 @@ ARRAY_DTYPES: Final[Mapping[Code, str]] = MappingProxyType(
         Code.LONG_ARRAY: "<i8",
         Code.FLOAT_ARRAY: "<f4",
         Code.DOUBLE_ARRAY: "<f8",
+        Code.BOOL_ARRAY: "|b1",
     }
 )
 

@@ -244,7 +244,6 @@ _LEAVES: Final[Mapping[Code, _Leaf]] = MappingProxyType(
         Code.DATE: _date,
         Code.BYTE_ARRAY: _bytes,
         Code.CHAR_ARRAY: _chars,
-        Code.BOOL_ARRAY: _primitives("|b1"),
         Code.ENUM: _enum,
         Code.DECIMAL: _decimal,
         Code.TIMESTAMP: _timestamp,
@@ -291,7 +290,7 @@ _CODES: Final[Mapping[type, Code]] = MappingProxyType(
 )
 
 _ARRAYS: Final[Mapping[str, Code]] = MappingProxyType(
-    {dtype: code for code, dtype in ARRAY_DTYPES.items()} | {"|b1": Code.BOOL_ARRAY}
+    {dtype: code for code, dtype in ARRAY_DTYPES.items()}
 )
 
 _INSTANTS: Final[Mapping[str, Code]] = MappingProxyType(

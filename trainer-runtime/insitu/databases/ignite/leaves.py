@@ -189,10 +189,11 @@ LEAVES: Final[Mapping[int, Leaf]] = MappingProxyType(
         Code.DATE: _date,
         Code.BYTE_ARRAY: _bytes,
         Code.CHAR_ARRAY: _chars,
-        Code.BOOL_ARRAY: _bools,
         Code.DECIMAL: _decimal,
         Code.TIMESTAMP: _timestamp,
         Code.TIME: _time,
         **{code: _primitives(dtype) for code, dtype in ARRAY_DTYPES.items()},
+        # After the others: any byte but 0 is true to Java, and undefined to numpy.
+        Code.BOOL_ARRAY: _bools,
     }
 )

@@ -64,6 +64,10 @@ class PeerLost(InsituError):
     """Another rank of this generation went away in the middle of a collective."""
 
 
+class Left(InsituError):
+    """Not a failure: the process was asked to stop, and left after a commit."""
+
+
 class ExitCode(enum.IntEnum):
     """What a trainer process says when it ends; anything else is the user's script's own."""
 
@@ -77,6 +81,29 @@ class ExitCode(enum.IntEnum):
     NOT_OWNER = 77
     #: Asked to stop, and left after a commit.
     LEFT = 79
+
+
+_EXIT_CODES: tuple[tuple[type[InsituError], ExitCode], ...] = (
+    (DatabaseUnavailable, ExitCode.DATABASE_UNAVAILABLE),
+    (StoreError, ExitCode.STORE),
+    (PeerLost, ExitCode.PEER_LOST),
+    (StaleGeneration, ExitCode.STALE_GENERATION),
+    (NotOwner, ExitCode.NOT_OWNER),
+    (Left, ExitCode.LEFT),
+    (DataLost, ExitCode.DATA),
+    (DataChanged, ExitCode.DATA),
+    (UnsupportedType, ExitCode.DATA),
+    (ProtocolError, ExitCode.DATA),
+)
+
+
+def exit_code(error: InsituError) -> ExitCode:
+    """What a process that ends with `error` tells whoever started it.
+
+    Anything that only the user can put right is `CONFIGURATION`.
+    """
+    known = (code for kind, code in _EXIT_CODES if isinstance(error, kind))
+    return next(known, ExitCode.CONFIGURATION)
 
 
 def nearest(wrong: str, known: Iterable[str]) -> str:

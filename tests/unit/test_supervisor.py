@@ -1,0 +1,214 @@
+"""The supervisor on real processes: what goes in comes out, and nothing is left behind."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from insitu.errors import ExitCode
+from insitu.progress import Heartbeat, Progress, ProgressFile, read_progress
+
+UNTIL_TERM = """
+import signal, sys, time
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(79))
+print("ready", flush=True)
+time.sleep(60)
+"""
+DEAF = """
+import signal, time
+signal.signal(signal.SIGTERM, lambda *_: print("heard", flush=True))
+print("ready", flush=True)
+for _ in range(600): time.sleep(0.1)
+"""
+
+
+def test_the_exit_code_is_the_commands_own() -> None:
+    assert run("raise SystemExit(7)").returncode == 7
+
+
+def test_a_signal_that_ended_the_command_is_told_as_a_shell_does() -> None:
+    assert run("import os; os.kill(os.getpid(), 9)").returncode == 128 + 9
+
+
+def test_output_is_passed_on_unchanged() -> None:
+    done = run("import sys; print('a\\r\\tb'); sys.stderr.write('no newline'); sys.exit(3)")
+    assert (done.stdout, done.stderr) == (b"a\r\tb\n", b"no newline")
+
+
+def test_an_unknown_command_is_named() -> None:
+    done = subprocess.run([*SUPERVISOR, "pyton", "x.py"], capture_output=True, timeout=30)
+    assert done.returncode == ExitCode.CONFIGURATION
+    assert b"can't start 'pyton'" in done.stderr
+
+
+def test_without_a_command_the_usage_is_said() -> None:
+    done = subprocess.run(SUPERVISOR, capture_output=True, timeout=30)
+    assert (done.returncode, done.stderr[:6]) == (ExitCode.CONFIGURATION, b"usage:")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_being_asked_to_stop_reaches_the_command_as_sigterm(number: signal.Signals) -> None:
+    with started(UNTIL_TERM) as process:
+        process.send_signal(number)
+        assert process.wait(timeout=30) == ExitCode.LEFT
+
+
+def test_asked_twice_a_deaf_command_is_killed() -> None:
+    with started(DEAF) as process:
+        process.send_signal(signal.SIGTERM)
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"heard\n"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=30) == 128 + 9
+
+
+def test_what_the_command_started_ends_with_it() -> None:
+    done = run(
+        "import subprocess, sys\n"
+        "sleeper = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])\n"
+        "print(sleeper.pid)"
+    )
+    until(lambda: not alive(int(done.stdout)))
+
+
+def test_the_command_dies_with_its_supervisor() -> None:
+    script = "import os, time; print('ready\\n', os.getpid(), flush=True); time.sleep(60)"
+    with started(script) as up:
+        assert up.stdout is not None
+        child = int(up.stdout.readline())
+        up.kill()
+        up.wait(timeout=30)
+        until(lambda: not alive(child))
+
+
+def test_heartbeats_hold_the_progress_and_the_last_one_how_it_ended() -> None:
+    with operator() as (url, beats):
+        done = run(
+            "import os, json, sys\n"
+            "open(os.environ['INSITU_PROGRESS'], 'w').write(json.dumps({'step': 12}))\n"
+            "for line in range(30): print(line)\n"
+            "sys.exit(65)",
+            INSITU_HEARTBEAT=url,
+            INSITU_JOB="digits",
+            INSITU_GENERATION="3",
+            RANK="2",
+        )
+    last = beats[-1]
+    assert done.returncode == 65
+    assert (last.job, last.generation, last.rank, last.exit_code) == ("digits", 3, 2, 65)
+    assert last.progress == Progress(step=12)
+    assert last.last_lines == tuple(str(line) for line in range(10, 30))
+
+
+def test_a_newer_generation_asks_the_command_to_leave() -> None:
+    script = UNTIL_TERM.replace(
+        "print(", "open(os.environ['INSITU_PROGRESS'], 'w').write('{}'); print("
+    )
+    with operator(newer_once_it_runs=4) as (url, beats):
+        done = run(
+            "import os" + script, INSITU_HEARTBEAT=url, INSITU_JOB="digits", INSITU_GENERATION="3"
+        )
+    assert done.returncode == ExitCode.LEFT
+    assert b"generation 4 has taken over from 3" in done.stderr
+    assert beats[-1].exit_code == ExitCode.LEFT
+
+
+def test_nobody_at_the_heartbeat_address_disturbs_nothing() -> None:
+    done = run("print('trained')", INSITU_HEARTBEAT="http://127.0.0.1:9/heartbeat")
+    assert (done.returncode, done.stdout) == (0, b"trained\n")
+    assert done.stderr.count(b"the command goes on") == 1
+
+
+def test_a_heartbeat_address_that_is_none_starts_nothing() -> None:
+    done = run("print('started')", INSITU_HEARTBEAT="operator:8080")
+    assert (done.returncode, done.stdout) == (ExitCode.CONFIGURATION, b"")
+
+
+def test_progress_is_written_twice_a_second_and_at_once_on_request(tmp_path: Path) -> None:
+    now = [0.0]
+    file = ProgressFile(tmp_path / "p.json", clock=lambda: now[0])
+    for at, step, at_once in ((0.0, 1, False), (0.4, 2, False), (0.45, 3, True), (0.99, 4, False)):
+        now[0] = at
+        file.write(lambda step=step: Progress(step=step), at_once=at_once)  # type: ignore[misc]
+        found = read_progress(tmp_path / "p.json")
+        assert found is not None
+        assert found.step == {1: 1, 2: 1, 3: 3, 4: 4}[step]
+
+
+def test_a_progress_file_that_cannot_be_written_ends_nothing(tmp_path: Path) -> None:
+    ProgressFile(tmp_path / "missing" / "p.json").write(Progress)
+    assert read_progress(tmp_path / "missing" / "p.json") is None
+
+
+SUPERVISOR = [sys.executable, "-m", "insitu.supervisor", "--"]
+
+
+def run(script: str, **environ: str) -> subprocess.CompletedProcess[bytes]:
+    command = [*SUPERVISOR, sys.executable, "-c", script]
+    return subprocess.run(command, capture_output=True, timeout=60, env=os.environ | environ)
+
+
+@contextmanager
+def started(script: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A supervised script that has printed its line with `ready`."""
+    with subprocess.Popen(
+        [*SUPERVISOR, sys.executable, "-c", script], stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+@contextmanager
+def operator(newer_once_it_runs: int = 3) -> Iterator[tuple[str, list[Heartbeat]]]:
+    """Somebody who takes heartbeats, and answers with a generation."""
+    beats: list[Heartbeat] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            beats.append(Heartbeat.model_validate_json(body))
+            generation = newer_once_it_runs if beats[-1].progress else 3
+            answer = json.dumps({"generation": generation}).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(answer)))
+            self.end_headers()
+            self.wfile.write(answer)
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}/heartbeat", beats
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def until(true: Callable[[], bool], seconds: float = 20.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)

@@ -1,0 +1,121 @@
+"""How a trainer is doing, as values: session to supervisor to whoever started the job.
+
+The session replaces one small file; the supervisor reads it and posts it, in a `Heartbeat`, to
+the URL it was given. The answer carries the job's current generation.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+
+class Progress(BaseModel):
+    """One rank's view of its job.
+
+    Attributes:
+        epoch: Passes over the data that are complete.
+        epochs: How many there will be; None while the script has not said.
+        step: Optimizer updates of the whole job.
+        rows: Rows of this epoch, of all ranks, that are part of the parameters.
+        rows_total: Rows of an epoch; None where the database can't say.
+        percent: Of the whole job, 0 to 100; None while either total is unknown.
+        eta_seconds: Until the end of the job, at the speed since this process began.
+        metrics: What the script reported last.
+        commit: Sequence number of the newest commit in the log; None before the first.
+        commit_step: The step that commit belongs to.
+        rows_local: Rows this rank took from its own database node; `bytes_local` likewise.
+        rows_remote: Rows this rank took from other database nodes.
+        first_step_seconds: From the start of the session to its first update.
+        state: `starting` until the first update; `leaving` once asked to stop.
+        updated: Seconds since the epoch of 1970.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    epoch: int = 0
+    epochs: int | None = None
+    step: int = 0
+    rows: int = 0
+    rows_total: int | None = None
+    percent: float | None = None
+    eta_seconds: float | None = None
+    metrics: Mapping[str, float] = {}
+    commit: int | None = None
+    commit_step: int | None = None
+    rows_local: int = 0
+    rows_remote: int = 0
+    bytes_local: int = 0
+    bytes_remote: int = 0
+    first_step_seconds: float | None = None
+    state: Literal["starting", "training", "leaving", "done"] = "starting"
+    updated: float = 0.0
+
+
+class Heartbeat(BaseModel):
+    """What the supervisor posts about every second, and once more when the command has ended.
+
+    `exit_code` is None while the command runs; 128 + n says that signal n ended it. `last_lines`
+    are the end of its output, only sent with the exit code.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    job: str
+    generation: int
+    rank: int
+    progress: Progress | None = None
+    exit_code: int | None = None
+    last_lines: tuple[str, ...] = ()
+
+
+class HeartbeatReply(BaseModel):
+    """`generation` is the job's current one; a trainer of an older one has to stop."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    generation: int
+
+
+def read_progress(path: Path) -> Progress | None:
+    """None before the session wrote anything."""
+    try:
+        return Progress.model_validate_json(path.read_bytes())
+    except (FileNotFoundError, ValidationError):
+        return None
+
+
+class ProgressFile:
+    """Replaces a file at most every half second, and at once where the state changes.
+
+    `clock` counts seconds; a failed write never ends a training, so a full disk is ignored.
+    """
+
+    def __init__(
+        self,
+        path: Path | None,
+        clock: Callable[[], float] = time.monotonic,
+        every_seconds: float = 0.5,
+    ) -> None:
+        self._path = path
+        self._clock = clock
+        self._every = every_seconds
+        self._last: float | None = None
+
+    def write(self, progress: Callable[[], Progress], *, at_once: bool = False) -> None:
+        """`progress` is only asked for when it is going to be written."""
+        now = self._clock()
+        early = self._last is not None and now - self._last < self._every
+        if self._path is None or (early and not at_once):
+            return
+        self._last = now
+        fresh = self._path.with_name(self._path.name + ".new")
+        try:
+            fresh.write_text(progress().model_dump_json(), encoding="utf-8")
+            fresh.replace(self._path)
+        except OSError:
+            return

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import ssl
 import subprocess
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -180,6 +182,7 @@ class Cluster:
         if self.tls is not None:
             options |= {
                 "use_ssl": True,
+                "ssl_cert_reqs": ssl.CERT_REQUIRED,
                 "ssl_ca_certfile": str(self.tls.ca),
                 "ssl_certfile": str(self.tls.certificate),
                 "ssl_keyfile": str(self.tls.key),
@@ -190,7 +193,10 @@ class Cluster:
                 "password": self.credentials.password,
             }
         client = pyignite.Client(**options)
-        with client.connect([(node.host, node.port) for node in self.running]):
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "ssl.PROTOCOL", DeprecationWarning)
+            connected = client.connect([(node.host, node.port) for node in self.running])
+        with connected:
             yield client
 
     def sql(self, query: str, *arguments: object) -> list[list[Any]]:

@@ -1,0 +1,100 @@
+"""`python -m testbed`: real servers to try things on."""
+
+from __future__ import annotations
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from testbed.ignite import BootFailed, detached, start
+
+_HERE = ".venv/bin/python -m testbed ignite"
+
+
+@click.group(help=__doc__, context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    pass
+
+
+@main.group()
+def ignite() -> None:
+    """An Apache Ignite cluster on loopback addresses of this machine."""
+
+
+@ignite.command()
+@click.option("--nodes", default=3, show_default=True, type=click.IntRange(1, 32))
+@click.option("--heap-mb", default=256, show_default=True, help="Java heap of a node.")
+@click.option("--region-mb", default=256, show_default=True, help="Memory for tables of a node.")
+@click.option("--tls", is_flag=True, help="Clients have to show a certificate.")
+@click.option("--authentication", is_flag=True, help="Clients have to log in; tables are on disk.")
+@click.option("--persistence", is_flag=True, help="Tables are on disk.")
+@click.option("--fast", is_flag=True, help="For measurements: slower to boot, then full speed.")
+def up(
+    nodes: int,
+    heap_mb: int,
+    region_mb: int,
+    tls: bool,
+    authentication: bool,
+    persistence: bool,
+    fast: bool,
+) -> None:
+    """Start a cluster and leave it running."""
+    if detached.find() is not None:
+        raise click.ClickException(f"a cluster is up already; stop it with: {_HERE} down")
+    try:
+        cluster = start(
+            nodes,
+            tls=tls,
+            authentication=authentication,
+            persistence=persistence,
+            heap_mb=heap_mb,
+            region_mb=region_mb,
+            fast=fast,
+            detached=True,
+        )
+    except (BootFailed, FileNotFoundError) as problem:
+        raise click.ClickException(str(problem)) from problem
+    record = detached.detach(cluster)
+    for node in record.nodes:
+        click.echo(f"{node.id}  {node.host}:{node.port}")
+    if cluster.credentials is not None:
+        click.echo(f"user      {cluster.credentials.username}, its password is the same word")
+    if cluster.tls is not None:
+        click.echo(f"ca        {cluster.tls.ca}")
+        click.echo(f"client    {cluster.tls.certificate}, {cluster.tls.key}")
+    click.echo(f"\nStop it with: {_HERE} down")
+
+
+@ignite.command()
+def down() -> None:
+    """Stop the cluster and remove its files."""
+    record = detached.find()
+    if record is None:
+        click.echo("no cluster is up")
+        return
+    detached.stop(record)
+    click.echo(f"stopped {len(record.nodes)} nodes")
+
+
+@ignite.command()
+def status() -> None:
+    """Show the nodes; exit code 1 when not all of them are ready."""
+    record = detached.find()
+    if record is None:
+        click.echo(f"no cluster is up; start one with: {_HERE} up")
+        raise SystemExit(1)
+    table = Table("node", "address", "pid", "memory", "ready", box=None)
+    all_ready = True
+    for node in record.nodes:
+        process = node.process()
+        ready = process is not None and record.is_ready(node)
+        all_ready = all_ready and ready
+        memory = f"{process.memory_info().rss / 1e6:.0f} MB" if process else "-"
+        pid = str(node.pid) if process else "ended"
+        table.add_row(node.id, f"{node.host}:{node.port}", pid, memory, "yes" if ready else "no")
+    Console().print(table)
+    raise SystemExit(0 if all_ready else 1)
+
+
+if __name__ == "__main__":
+    main(prog_name="python -m testbed")

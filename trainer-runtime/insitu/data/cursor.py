@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
+from insitu.data.order import Order
 from insitu.topology import ShardId
 
 
@@ -25,13 +26,15 @@ class Taken(NamedTuple):
 class Cursor:
     """`taken` counts rows per shard in this epoch, in the epoch's own order of each shard;
     `finished` holds the shards of which nothing is left. `step` counts optimizer steps over the
-    whole job; `rows` is the sum of `taken`.
+    whole job; `rows` is the sum of `taken`. The counts mean something in `order` only, so it is
+    part of the cursor and holds for the whole job.
     """
 
     epoch: int = 0
     step: int = 0
     taken: Mapping[ShardId, int] = field(default_factory=dict)
     finished: frozenset[ShardId] = frozenset()
+    order: Order = field(default_factory=Order)
 
     @property
     def rows(self) -> int:
@@ -49,4 +52,4 @@ class Cursor:
 
     def next_epoch(self) -> Cursor:
         """The start of the following epoch."""
-        return Cursor(epoch=self.epoch + 1, step=self.step)
+        return Cursor(epoch=self.epoch + 1, step=self.step, order=self.order)

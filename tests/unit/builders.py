@@ -1,0 +1,114 @@
+"""Tables in memory, readers over them, and what tests say about shards in one line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+
+from insitu.data import Cursor, RankStream, Taken
+from insitu.databases import ReadCounters, Reader
+from insitu.topology import NodeId, Shard, ShardId
+
+IDS = pa.schema({"id": pa.int64()})
+
+
+def shards_of(*rows: int, owner: str = "n0") -> dict[ShardId, list[int]]:
+    """A table of as many shards as numbers: shard "0" has ids 0, 1, ...; ids are unique."""
+    table: dict[ShardId, list[int]] = {}
+    start = 0
+    for number, count in enumerate(rows):
+        table[ShardId(str(number))] = list(range(start, start + count))
+        start += count
+    return table
+
+
+def shards(table: Mapping[ShardId, Sequence[int]], estimate: int | None = None) -> list[Shard]:
+    """The table's shards with counted weights, or all with the same estimate."""
+    owners = (NodeId("n0"),)
+    return [
+        Shard(shard, owners, len(rows) if estimate is None else estimate)
+        for shard, rows in table.items()
+    ]
+
+
+@dataclass
+class MemoryStream:
+    """Pages of `page_rows` rows; counts pages and remembers that it was closed."""
+
+    ids: Sequence[int]
+    page_rows: int
+    closed: bool = False
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        for start in range(0, len(self.ids), self.page_rows):
+            page = self.ids[start : start + self.page_rows]
+            yield pa.RecordBatch.from_arrays([pa.array(page, pa.int64())], schema=IDS)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@dataclass
+class MemoryReader:
+    """A `Reader` over a table of ids."""
+
+    table: Mapping[ShardId, Sequence[int]]
+    page_rows: int = 3
+    counters: ReadCounters = field(default_factory=ReadCounters)
+    opened: list[MemoryStream] = field(default_factory=list)
+
+    @property
+    def schema(self) -> pa.Schema:
+        return IDS
+
+    def open(self, shard: ShardId, skip: int = 0) -> MemoryStream:
+        stream = MemoryStream(self.table[shard][skip:], self.page_rows)
+        self.opened.append(stream)
+        return stream
+
+    def close(self) -> None:
+        for stream in self.opened:
+            stream.close()
+
+
+def rank_stream(
+    table: Mapping[ShardId, Sequence[int]],
+    cursor: Cursor | None = None,
+    *,
+    mine: Sequence[ShardId] | None = None,
+    page_rows: int = 3,
+    window: int = 4,
+    estimate: int | None = None,
+    strict: bool = True,
+) -> RankStream:
+    """A stream of all shards of `table`, or of `mine`."""
+    reader: Reader = MemoryReader(table, page_rows)
+    own = {shard: table[shard] for shard in (table if mine is None else mine)}
+    reader_for: Callable[[ShardId], Reader] = lambda _shard: reader  # noqa: E731
+    return RankStream(
+        shards(own, estimate),
+        Cursor() if cursor is None else cursor,
+        reader_for,
+        IDS,
+        window=window,
+        strict=strict,
+    )
+
+
+def ids(batch: pa.RecordBatch) -> list[int]:
+    """The ids of a batch, in its order."""
+    column: list[int] = batch.column("id").to_pylist()
+    return column
+
+
+def drain(stream: RankStream, batch: int) -> tuple[list[list[int]], list[Taken]]:
+    """All batches of `batch` rows to the end, and everything that was used."""
+    batches: list[list[int]] = []
+    used: list[Taken] = []
+    while not stream.dry:
+        rows, taken = stream.take(batch)
+        batches.append(ids(rows))
+        used.extend(taken)
+    return batches, used

@@ -81,6 +81,11 @@ def explain(where: str, status: int, text: str) -> InsituError:
     return ServerError(where, status, said, out_of_memory="java heap space" in low)
 
 
+def no_such_template(error: ServerError, template: str) -> bool:
+    """Whether a table was refused because the servers have no cache template of that name."""
+    return f"cache doesn't exist: {template}".lower() in error.message.lower()
+
+
 def starting(status: int, text: str) -> bool:
     """Whether a failed handshake only says that the node has not finished its start."""
     return status != AUTHENTICATION_FAILED and "recovery mode" in text.lower()

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
+
+_FRAME = re.compile(r"\s+(at |\.\.\. \d+ more)")
 
 
 def spawn(
@@ -53,6 +56,7 @@ def end(processes: Sequence[psutil.Process], grace_seconds: float) -> None:
 
 
 def last_lines(log: Path, count: int = 20) -> str:
-    """The end of a log, for an error message."""
+    """The end of a log for an error message, without the frames of Java's stack traces."""
     lines = log.read_text(errors="replace").splitlines() if log.exists() else []
-    return "\n".join(lines[-count:]) or "(it wrote nothing)"
+    told = [line for line in lines if line.strip() and not _FRAME.match(line)]
+    return "\n".join(told[-count:]) or "(it wrote nothing)"

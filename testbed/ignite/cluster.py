@@ -45,6 +45,11 @@ _COPIES = """
 """
 
 
+# The node that is not as it should be, and what is wrong.
+_Problem = tuple[Node, str]
+_BOOT_SECONDS = 90.0
+
+
 def start(
     nodes: int = 3,
     *,
@@ -86,7 +91,7 @@ def start(
     try:
         for node in cluster.nodes:
             node.start()
-        cluster.wait_ready()
+        cluster.activate()
     except BaseException:
         cluster.stop()
         raise
@@ -94,7 +99,7 @@ def start(
 
 
 class Cluster:
-    """Nodes on 127.77.x.1, .2, ...; every one on port 10800."""
+    """Nodes on 127.78.x.1, .2, ...; every one on port 10800."""
 
     nodes: list[Node]
     credentials: Credentials | None
@@ -102,8 +107,9 @@ class Cluster:
 
     def __init__(self, nodes: int, settings: Settings, *, tls: bool, detached: bool) -> None:
         java, path = tool("java", _REMEDY), jars()
-        self._network = addresses.claim(cache() / "run" / "ignite", THIN_PORT)
-        self.folder = self._network.folder / "nodes"
+        self._network = addresses.claim(THIN_PORT)
+        # Whoever left files there is gone, or the claim would not have been granted.
+        self.folder = cache() / "run" / f"ignite-{self._network.name}"
         shutil.rmtree(self.folder, ignore_errors=True)
         hosts = [self._network.host(number) for number in range(1, nodes + 1)]
         self.credentials = _FIRST_USER if settings.authentication else None
@@ -134,7 +140,7 @@ class Cluster:
                 command,
                 folder=folder,
                 log=folder / "node.log",
-                inherit=[self._network.claim],
+                inherit=[self._network.claim.fileno()],
                 tied=not detached,
             ).result()
 
@@ -204,13 +210,23 @@ class Cluster:
         with self.client() as client, client.sql(query, query_args=list(arguments)) as rows:
             return list(rows)
 
-    def wait_ready(self, timeout: float = 90.0) -> None:
+    def wait_ready(self, timeout: float = _BOOT_SECONDS) -> None:
         """Returns when each running node takes requests and sees exactly the running ones.
 
         Raises:
             BootFailed: a node ended by itself, or they didn't find each other in time.
         """
         self._wait(self._is_ready, timeout)
+        if self._settings.activated:
+            self._wait(self._is_active, timeout)
+
+    def activate(self) -> None:
+        """Waits for a new cluster, and takes it into use.
+
+        Only once: a later activation without all nodes would found another history of the cluster,
+        and Ignite refuses the nodes that were away. Complete again, it activates itself.
+        """
+        self._wait(self._is_ready, _BOOT_SECONDS)
         if self._settings.activated:
             with self.client() as client:
                 client.get_cluster().set_state(ClusterState.ACTIVE)
@@ -235,40 +251,49 @@ class Cluster:
         self._starter.shutdown()
         self._network.release()
 
-    def _is_ready(self) -> str | None:
-        expected = {node.host for node in self.running}
-        for node in self.running:
+    def _is_ready(self) -> _Problem | None:
+        started = [node for node in self.nodes if node.started]
+        expected = {node.host for node in started}
+        for node in started:
             try:
                 seen = seen_from(node.host, node.port, self.credentials, self.tls)
             except NotReady as problem:
-                return str(problem)
+                return node, str(problem)
             if seen != expected:
-                return f"{node.id} sees {sorted(seen)} instead of {sorted(expected)}"
+                return node, f"{node.id} sees {sorted(seen)} instead of {sorted(expected)}"
         return None
 
-    def _is_rebalanced(self) -> str | None:
+    def _is_active(self) -> _Problem | None:
+        with self.client() as client:
+            if client.get_cluster().get_state() == ClusterState.ACTIVE:
+                return None
+        return self.running[0], "it stays inactive until all of its nodes are back"
+
+    def _is_rebalanced(self) -> _Problem | None:
+        witness = self.running[0]
         try:
             moving, groups = self.sql(_UNSETTLED)[0][0], self.sql(_COPIES)
         except SQLError as problem:
-            return str(problem)  # The view breaks on the server while a node joins.
+            return witness, str(problem)  # The view breaks on the server while a node joins.
         if moving:
-            return f"{moving} partition copies are moving"
+            return witness, f"{moving} partition copies are moving"
         if self._settings.activated and len(self.running) < len(self.nodes):
             return None  # A cluster with a baseline keeps the places of those that are away.
         for group, count, backups, copies, primaries in groups:
             wanted = count * min(backups + 1, len(self.running))
             if copies != wanted or primaries != count:
-                return f"cache group {group} has {copies} of {wanted} copies"
+                return witness, f"cache group {group} has {copies} of {wanted} copies"
         return None
 
-    def _wait(self, problem: Callable[[], str | None], timeout: float) -> None:
+    def _wait(self, problem: Callable[[], _Problem | None], timeout: float) -> None:
         deadline = time.monotonic() + timeout
-        while (what := problem()) is not None:
+        while (found := problem()) is not None:
             for node in self.nodes:
                 node.check()
             if time.monotonic() > deadline:
+                node, what = found
                 raise BootFailed(
                     f"the cluster is not ready after {timeout:.0f} s: {what}. "
-                    f"The log of {self.nodes[0].id} ends with:\n{last_lines(self.nodes[0].log)}"
+                    f"The log of {node.id} ends with:\n{last_lines(node.log)}"
                 )
             time.sleep(0.05)

@@ -35,6 +35,11 @@ class Node:
         return self.folder / "node.log"
 
     @property
+    def started(self) -> bool:
+        """Whether it should be running: it was started, and neither stopped nor killed since."""
+        return self._process is not None
+
+    @property
     def running(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
@@ -59,14 +64,15 @@ class Node:
         if self._process is not None:
             self._process.kill()
             self._process.wait()
+            self._process = None
 
     def stop(self) -> None:
         """Leaves the cluster in good order."""
         stop([self])
 
     def check(self) -> None:
-        """Raises `BootFailed` when the node's process has ended by itself."""
-        if self._process is not None and (code := self._process.poll()) is not None and code >= 0:
+        """Raises `BootFailed` when the node was neither stopped nor killed, and yet has ended."""
+        if self._process is not None and (code := self._process.poll()) is not None:
             raise BootFailed(
                 f"Ignite node {self.id} ended with code {code}. Its log ends with:\n"
                 f"{last_lines(self.log)}"
@@ -79,3 +85,4 @@ def stop(nodes: list[Node]) -> None:
     for node in nodes:
         if node._process is not None:
             node._process.wait()
+            node._process = None

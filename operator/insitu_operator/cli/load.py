@@ -1,0 +1,237 @@
+"""`insitu load`: files into a table, many batches at once, and again without harm."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+import pyarrow as pa
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from insitu.databases import Credentials, Database, DataSource, Tls, Writer, connect
+from insitu.errors import ConfigurationError
+from insitu_operator.cli.files import Rows, numbered, open_files
+from insitu_operator.cli.keys import check_names, check_values
+
+_GENERATED_KEY = "id"
+_DEFAULT_PORT = 10800
+_PLAIN_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What a load did."""
+
+    rows: int
+    bytes: int
+    seconds: float
+
+
+Report = Callable[[int], None]
+"""Takes the number of rows written since the last call."""
+
+
+@click.command()
+@click.argument(
+    "files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE..."
+)
+@click.option(
+    "--ignite",
+    "endpoints",
+    multiple=True,
+    required=True,
+    metavar="HOST[:PORT]",
+    help="Any live node; give it again to name a second one to try.",
+)
+@click.option("--table", required=True, metavar="NAME", help="SQL table or cache to fill.")
+@click.option(
+    "--key",
+    "keys",
+    multiple=True,
+    metavar="COLUMN",
+    help="Key column; give it again for a key of several. Without it rows are numbered.",
+)
+@click.option("--backups", type=click.IntRange(0), help="Backup copies of a new table.  [1]")
+@click.option("--template", metavar="NAME", help="Cache template of the servers for a new table.")
+@click.option("--username", metavar="NAME", help="Needs --password-file.")
+@click.option("--password-file", type=click.Path(path_type=Path), metavar="FILE")
+@click.option("--ca", type=click.Path(path_type=Path), metavar="PEM", help="Speak TLS, trust this.")
+@click.option("--certificate", type=click.Path(path_type=Path), metavar="PEM", help="Our own.")
+@click.option("--certificate-key", type=click.Path(path_type=Path), metavar="PEM")
+@click.option("--writers", type=click.IntRange(1, 32), default=4, show_default=True)
+def load(
+    files: tuple[Path, ...],
+    endpoints: tuple[str, ...],
+    table: str,
+    keys: tuple[str, ...],
+    backups: int | None,
+    template: str | None,
+    username: str | None,
+    password_file: Path | None,
+    ca: Path | None,
+    certificate: Path | None,
+    certificate_key: Path | None,
+    writers: int,
+) -> None:
+    """Fills a table from Parquet, CSV or npz files.
+
+    Rows with the same key replace each other, so a load that broke off is just run again. Arrays
+    of an npz file become columns, one row for each index of their first dimension.
+    """
+    rows, key = _keyed(open_files(files), keys)
+    for note in rows.notes:
+        click.echo(note)
+    source = DataSource(
+        kind="ignite",
+        endpoints=tuple(_endpoint(text) for text in endpoints),
+        table=table,
+        credentials=_credentials(username, password_file),
+        tls=_tls(ca, certificate, certificate_key),
+    )
+    with closing(connect(source)) as database:
+        options = _options(database, table, backups, template)
+        with (
+            closing(database.writer(rows.schema, key=key, options=options)) as writer,
+            _progress(rows.count) as report,
+        ):
+            done = fill(rows, writer, writers, report, time.monotonic)
+        click.echo(summary(done, table, database.count()))
+
+
+def fill(
+    rows: Rows, writer: Writer, writers: int, report: Report, clock: Callable[[], float]
+) -> Loaded:
+    """Writes all rows, `writers` batches at a time; the first failure ends it."""
+    started = clock()
+    total = size = 0
+    waiting: deque[tuple[Future[None], pa.RecordBatch]] = deque()
+
+    def settle() -> None:
+        nonlocal total, size
+        future, batch = waiting.popleft()
+        future.result()
+        total += batch.num_rows
+        size += batch.nbytes
+        report(batch.num_rows)
+
+    with ThreadPoolExecutor(writers, "load") as pool:
+        try:
+            for batch in rows.read(rows.schema.names):
+                if len(waiting) == 2 * writers:
+                    settle()
+                waiting.append((pool.submit(writer.write, batch), batch))
+            while waiting:
+                settle()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return Loaded(total, size, clock() - started)
+
+
+def summary(done: Loaded, table: str, now: int | None) -> str:
+    """The last line of a load."""
+    line = f"{done.rows:,} rows, {done.bytes / 1e6:,.1f} MB in {done.seconds:.1f} s"
+    return line if now is None else f"{line}; table {table} has {now:,} rows"
+
+
+def _keyed(rows: Rows, keys: Sequence[str]) -> tuple[Rows, Sequence[str]]:
+    """The rows with a key that is known to be one."""
+    if keys:
+        check_names(keys, rows.schema)
+        check_values(pa.Table.from_batches(rows.read(keys), _only(rows.schema, keys)))
+        return rows, keys
+    if _GENERATED_KEY in (name.lower() for name in rows.schema.names):
+        raise ConfigurationError(
+            "without --key a column 'id' with row numbers is added, and the files have one "
+            "already: give --key id if it is the key, or rename it"
+        )
+    click.echo("no --key is given: rows are numbered from 0 in a new column 'id', which is the key")
+    return numbered(rows, _GENERATED_KEY), [_GENERATED_KEY]
+
+
+def _only(schema: pa.Schema, names: Sequence[str]) -> pa.Schema:
+    return pa.schema([schema.field(name) for name in names])
+
+
+def _options(
+    database: Database, table: str, backups: int | None, template: str | None
+) -> dict[str, str]:
+    try:
+        count = database.count()
+    except ConfigurationError:
+        options = {} if template is None else {"template": template}
+        if backups is not None or template is None:
+            options["backups"] = str(1 if backups is None else backups)
+        chosen = ", ".join(f"{name} {value}" for name, value in options.items())
+        click.echo(f"creating table {table} with {chosen}")
+        return options
+    click.echo(f"table {table} exists, with {count or 0:,} rows")
+    if backups is not None or template is not None:
+        click.echo("--backups and --template are for new tables, and change nothing here")
+    return {}
+
+
+@contextmanager
+def _progress(total: int | None) -> Iterator[Report]:
+    """A bar on a terminal, and a line every few seconds elsewhere; both on standard error."""
+    if not sys.stderr.isatty():
+        yield _plain_lines(total, time.monotonic)
+        return
+    columns = (TextColumn("rows"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("load", total=total)
+        yield lambda rows: bar.advance(task, rows)
+
+
+def _plain_lines(total: int | None, clock: Callable[[], float]) -> Report:
+    done, said = 0, clock()
+    of = "" if total is None else f" of {total:,}"
+
+    def report(rows: int) -> None:
+        nonlocal done, said
+        done += rows
+        if clock() - said >= _PLAIN_SECONDS:
+            said = clock()
+            click.echo(f"{done:,}{of} rows", err=True)
+
+    return report
+
+
+def _endpoint(text: str) -> tuple[str, int]:
+    """`host`, `host:port` or `[IPv6]:port`."""
+    host, colon, port = text.rpartition(":")
+    if not colon or text.endswith("]"):
+        host, port = text, str(_DEFAULT_PORT)
+    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
+        raise ConfigurationError(
+            f"--ignite {text}: write HOST:PORT, as in 10.0.0.5:{_DEFAULT_PORT}"
+        )
+    return host.strip("[]"), int(port)
+
+
+def _credentials(username: str | None, password_file: Path | None) -> Credentials | None:
+    if username is None and password_file is None:
+        return None
+    if username is None or password_file is None:
+        raise ConfigurationError("--username and --password-file belong together; give both")
+    try:
+        lines = password_file.read_text().splitlines()
+    except OSError as error:
+        raise ConfigurationError(f"--password-file {password_file}: {error.strerror}") from error
+    if not lines:
+        raise ConfigurationError(f"--password-file {password_file}: the file is empty")
+    return Credentials(username, lines[0])
+
+
+def _tls(ca: Path | None, certificate: Path | None, key: Path | None) -> Tls | None:
+    if ca is None and certificate is None and key is None:
+        return None
+    return Tls(ca=ca, certificate=certificate, key=key)

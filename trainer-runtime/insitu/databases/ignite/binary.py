@@ -32,7 +32,7 @@ MAX_DEPTH: Final = 64
 #: Values in one row. A handle lets few bytes stand for many values, so bytes alone bound nothing.
 MAX_VALUES: Final = 1 << 24
 
-_ONLY_JAVA: Final = frozenset({Code.CLASS, Code.PROXY, Code.JAVA_SERIALIZED})
+_ONLY_JAVA: Final = frozenset({Code.CLASS, Code.PROXY})
 
 
 def read_value(buffer: memoryview, offset: int, types: BinaryTypes, path: str) -> tuple[Value, int]:

@@ -16,12 +16,14 @@ from typing import Final, TypeAlias
 import numpy as np
 
 from insitu.databases.ignite.codes import ARRAY_DTYPES, Code
+from insitu.databases.ignite.hashes import java_hash
 from insitu.databases.ignite.values import NOT_A_TIME, Array, Char, Value
 from insitu.errors import ProtocolError, UnsupportedType
 
 #: Digits of a decimal; Arrow's widest has 76, Python converts up to 4300 at once.
 _MAX_DECIMAL_BYTES: Final = 1024
 _MAX_SCALE: Final = 1 << 16
+_SQL_DATE: Final = struct.pack("<Bi", 102, java_hash("java.sql.Date"))
 _NANOS_PER_MILLI: Final = 1_000_000
 
 _INT: Final = struct.Struct("<i")
@@ -151,6 +153,20 @@ def _date(span: Span, at: int, path: str) -> tuple[Value, int]:
     return np.datetime64(_millis(span, at, path), "ms"), at + 8
 
 
+def _sql_date(span: Span, at: int, path: str) -> tuple[Value, int]:
+    """A java.sql.Date, which a server keeps for each DATE of SQL: Java's own serialization of an
+    object with one long. Any other class in this form is beyond us.
+
+        int32 length (15) | byte 102 | int32 hash of the class name | int16 checksum | int64 millis
+    """
+    start = at + 4
+    end = start + span.count(at, path)
+    head, millis = start, end - 8
+    if end - start != 15 or bytes(span.buffer[head : head + 5]) != _SQL_DATE:
+        raise UnsupportedType(path, "an object serialized by Java, which only Java can read")
+    return np.datetime64(_millis(span, millis, path), "ms"), end
+
+
 def _time(span: Span, at: int, path: str) -> tuple[Value, int]:
     return np.timedelta64(_millis(span, at, path), "ms"), at + 8
 
@@ -192,6 +208,7 @@ LEAVES: Final[Mapping[int, Leaf]] = MappingProxyType(
         Code.DECIMAL: _decimal,
         Code.TIMESTAMP: _timestamp,
         Code.TIME: _time,
+        Code.JAVA_SERIALIZED: _sql_date,
         **{code: _primitives(dtype) for code, dtype in ARRAY_DTYPES.items()},
         # After the others: any byte but 0 is true to Java, and undefined to numpy.
         Code.BOOL_ARRAY: _bools,

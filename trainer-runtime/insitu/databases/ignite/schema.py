@@ -128,7 +128,7 @@ def _with_columns(shape: StructShape, columns: list[SqlColumn], table: SqlTable)
     by_id = {field_id(column.name): column for column in columns if column.name not in aliases}
     fields = {
         name: merge(_shape_of_column(by_id[field_id(name)]), field, name)
-        if isinstance(field, DecimalShape) and field_id(name) in by_id
+        if isinstance(field, DecimalShape | Nothing) and field_id(name) in by_id
         else field
         for name, field in shape.fields
     }

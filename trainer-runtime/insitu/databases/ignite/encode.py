@@ -64,7 +64,7 @@ def write_as(out: bytearray, code: Code, value: Any, path: str = "val") -> None:
         return
     try:
         _LEAVES[code](out, value)
-    except (struct.error, TypeError, ValueError, OverflowError) as error:
+    except (struct.error, AttributeError, TypeError, ValueError, OverflowError) as error:
         raise UnsupportedType(path, f"{value!r} does not fit {code.name}: {error}") from error
 
 
@@ -85,8 +85,8 @@ def code_of(value: Any, path: str = "val") -> Code:
 def object_hash(value: BinaryObject) -> int:
     """The hash code in the header of `value`: by it, and its bytes, Ignite finds a complex key."""
     out = bytearray()
-    _object(out, value, "key")
-    return int(HEADER.unpack_from(b"\0" + out[: HEADER.size - 1])[4])
+    write_value(out, value, "key")
+    return int(HEADER.unpack_from(out)[4])
 
 
 def _number(format_: str) -> _Leaf:

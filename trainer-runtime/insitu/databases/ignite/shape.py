@@ -16,7 +16,7 @@
 | enum | string, its name; int32, its ordinal, where the cluster does not list the names |
 | object | struct of the fields of all its schemas; fields that a schema lacks are null |
 | object[], enum[], string[] ..., all collections | list |
-| map | map (a null key raises) |
+| map | map (a null key raises; keys are string until one was seen) |
 | only nulls | null |
 
 A value that does not fit its column raises `UnsupportedType` with its path, and so does whatever
@@ -134,7 +134,9 @@ def arrow_type(shape: Shape) -> pa.DataType:
         case ListShape(item):
             return pa.list_(arrow_type(item))
         case MapShape(key, item):
-            return pa.map_(arrow_type(key), arrow_type(item))
+            # Arrow has no maps with null keys, not even empty ones.
+            keys = pa.string() if key == Nothing() else arrow_type(key)
+            return pa.map_(keys, arrow_type(item))
         case StructShape(_, _, fields):
             return pa.struct([(name, arrow_type(field)) for name, field in fields])
 

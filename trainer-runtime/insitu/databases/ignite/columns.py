@@ -15,14 +15,11 @@ from typing import Final, TypeAlias
 import pyarrow as pa
 
 from insitu.databases.ignite import scattered, strided
-from insitu.databases.ignite.codes import Code
 from insitu.databases.ignite.gather import KNOWN, Located
 from insitu.databases.ignite.layout import Column, RowLayout
 from insitu.databases.ignite.metadata import BinaryTypes
 
-_Locate: TypeAlias = Callable[
-    [memoryview, int, int, Sequence[Column], BinaryTypes], list[Located] | None
-]
+_Locate: TypeAlias = Callable[[memoryview, int, int, RowLayout, BinaryTypes], list[Located] | None]
 
 #: From the quickest, which asks most of a page, to the most general.
 WAYS: Final[Mapping[str, _Locate]] = MappingProxyType(
@@ -46,21 +43,20 @@ def quick_batch(
     Raises:
         ProtocolError: the cluster does not know the type or the schema of an object.
     """
-    schema = layout.schema
     if not count:
-        return pa.RecordBatch.from_pylist([], schema)
+        return pa.RecordBatch.from_pylist([], layout.schema)
     for way in ways:
-        located = WAYS[way](page, start, count, layout.columns, types)
+        located = WAYS[way](page, start, count, layout, types)
         if located is None:
             continue
-        arrays = [_array(*each, count) for each in zip(located, schema.types, strict=True)]
+        arrays = [_array(*each, count) for each in zip(located, layout.columns, strict=True)]
         if all(array is not None for array in arrays):
-            return pa.RecordBatch.from_arrays(arrays, schema=schema)
+            return pa.RecordBatch.from_arrays(arrays, schema=layout.schema)
     return None
 
 
-def _array(located: Located, type_: pa.DataType, count: int) -> pa.Array | None:
-    if located.code == Code.NULL or located.cells is None:
-        return pa.nulls(count, type_)
+def _array(located: Located, column: Column, count: int) -> pa.Array | None:
+    if located.cells is None:
+        return pa.nulls(count, column.type)
     known = KNOWN.get(located.code)
-    return known.gather(located.cells) if known and known.type == type_ else None
+    return known.gather(located.cells) if known and known.shape == column.shape else None

@@ -66,8 +66,9 @@ class Objects:
         return at, missing
 
 
-def find_objects(page: Bytes, at: Offsets, types: BinaryTypes) -> Objects | None:
-    """The objects at `at`, wrapped or not; None where one is none, or is of an unusual shape.
+def find_objects(page: Bytes, at: Offsets, kind: int | None, types: BinaryTypes) -> Objects | None:
+    """The objects of type `kind` at `at`, wrapped or not; None where one is something else, or has
+    raw data.
 
     Raises:
         ProtocolError: the cluster does not know a type or a schema.
@@ -78,9 +79,9 @@ def find_objects(page: Bytes, at: Offsets, types: BinaryTypes) -> Objects | None
         return None
     header = _Header.read(page, roots)
     flags = header.flags
-    usual = (page[roots + 1] == 1) & (header.type_id != 0) & ((flags & Flag.HAS_SCHEMA) != 0)
-    raw = np.where(flags & Flag.HAS_RAW_DATA, 4, 0)
-    footers, stop = roots + header.footer, roots + header.length - raw
+    shape = flags & (Flag.HAS_SCHEMA | Flag.HAS_RAW_DATA)
+    usual = (page[roots + 1] == 1) & (header.type_id == kind) & (shape == Flag.HAS_SCHEMA)
+    footers, stop = roots + header.footer, roots + header.length
     if not (usual & (header.footer >= OBJECT_HEADER) & (footers <= stop) & (stop <= ends)).all():
         return None
     layouts = []

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from insitu.databases.ignite.codes import ARRAY_DTYPES, SCALAR_DTYPES, Code
+from insitu.databases.ignite.shape import ListShape, Plain, Shape
 from insitu.databases.ignite.values import NOT_A_TIME
 
 Bytes: TypeAlias = npt.NDArray[np.uint8]
@@ -120,7 +121,7 @@ class Strided:
     missing: None = None
 
     def numbers(self, dtype: str, shift: int = 0) -> npt.NDArray[Any]:
-        return column(self.table, self.at + shift, dtype).copy()
+        return numbers_of(self.table, self.at + shift, dtype).copy()
 
     def blobs(self) -> pa.Array:
         rows = len(self.table)
@@ -130,7 +131,7 @@ class Strided:
         return pa.Array.from_buffers(pa.binary(), rows, buffers)
 
 
-def column(table: Table, at: int, dtype: str) -> npt.NDArray[Any]:
+def numbers_of(table: Table, at: int, dtype: str) -> npt.NDArray[Any]:
     """The number at `at` of each row, not copied and not aligned."""
     return np.ndarray((len(table),), dtype, table, at, (table.shape[1],))
 
@@ -197,12 +198,9 @@ def _timestamps(cells: Cells) -> pa.Array | None:
     return pa.array((millis * _NANOS_PER_MILLI + nanos).view("M8[ns]"), mask=cells.missing)
 
 
-def _times(cells: Cells) -> pa.Array | None:
-    millis = cells.numbers("<i8")
-    if cells.missing is not None:
-        millis = np.where(cells.missing, 0, millis)
-    if (millis < 0).any() or (millis >= _MILLIS_PER_DAY).any():
-        return None
+def _times(cells: Cells) -> pa.Array:
+    # An instant, of any day, depending on the zone of the server that wrote it.
+    millis = cells.numbers("<i8") % _MILLIS_PER_DAY
     return pa.array(millis.astype(np.int32), pa.time32("ms"), mask=cells.missing)
 
 
@@ -216,26 +214,27 @@ def _uuids(cells: Cells) -> pa.Array:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What values of one code become without the general decoder."""
+    """What values of one code become without the general decoder, in columns of that shape."""
 
-    type: pa.DataType
+    shape: Shape
     gather: Gather
 
 
 def _known() -> dict[int, Known]:
-    known = {
-        int(Code.BOOL): Known(pa.bool_(), _bools),
-        int(Code.STRING): Known(pa.string(), _strings),
-        int(Code.BYTE_ARRAY): Known(pa.binary(), lambda cells: cells.blobs()),
-        int(Code.DATE): Known(pa.timestamp("ms"), _dates),
-        int(Code.TIMESTAMP): Known(pa.timestamp("ns"), _timestamps),
-        int(Code.TIME): Known(pa.time32("ms"), _times),
-        int(Code.UUID): Known(pa.uuid(), _uuids),
+    gather: dict[Code, Gather] = {
+        Code.BOOL: _bools,
+        Code.STRING: _strings,
+        Code.BYTE_ARRAY: lambda cells: cells.blobs(),
+        Code.DATE: _dates,
+        Code.TIMESTAMP: _timestamps,
+        Code.TIME: _times,
+        Code.UUID: _uuids,
+        **{code: _scalars(dtype) for code, dtype in SCALAR_DTYPES.items()},
     }
-    for code, dtype in SCALAR_DTYPES.items():
-        known[code] = Known(pa.from_numpy_dtype(dtype), _scalars(dtype))
+    known = {int(code): Known(Plain(code), each) for code, each in gather.items()}
     for code, dtype in ARRAY_DTYPES.items():
-        known[code] = Known(pa.list_(pa.from_numpy_dtype(dtype)), _lists(dtype))
+        item = Code[code.name.removesuffix("_ARRAY")]
+        known[code] = Known(ListShape(Plain(item)), _lists(dtype))
     return known
 
 

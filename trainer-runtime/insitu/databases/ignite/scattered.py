@@ -5,8 +5,6 @@ Rows are found one after the other; fields through the footers of all objects at
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from insitu.databases.ignite.codes import Code
@@ -19,16 +17,16 @@ from insitu.databases.ignite.gather import (
     Scattered,
     head_size,
 )
-from insitu.databases.ignite.layout import Column
+from insitu.databases.ignite.layout import RowLayout
 from insitu.databases.ignite.metadata import BinaryTypes
 from insitu.databases.ignite.rows import find_rows, sizes
 
 
 def locate(
-    page: memoryview, start: int, count: int, wanted: Sequence[Column], types: BinaryTypes
+    page: memoryview, start: int, count: int, layout: RowLayout, types: BinaryTypes
 ) -> list[Located] | None:
-    """Where the `wanted` values of `count` rows from `start` on lie; None where the rows or one of
-    the columns need the general decoder.
+    """Where the columns of the `count` rows from `start` on lie; None where the rows or one of the
+    columns need the general decoder.
 
     Raises:
         ProtocolError: the cluster does not know the type or the schema of an object.
@@ -37,10 +35,13 @@ def locate(
     if rows is None:
         return None
     data = np.frombuffer(page, np.uint8)
-    sides = {True: _Side(data, rows.keys, types), False: _Side(data, rows.values, types)}
+    sides = {
+        True: _Side(data, rows.keys, layout.key_type, types),
+        False: _Side(data, rows.values, layout.value_type, types),
+    }
     places = []
-    for each in wanted:
-        located = sides[each.of_key].find(each.field)
+    for column in layout.columns:
+        located = sides[column.of_key].find(column.field)
         if located is None:
             return None
         places.append(located)
@@ -50,9 +51,10 @@ def locate(
 class _Side:
     """The keys or the values of a page's rows, by the offsets of their codes."""
 
-    def __init__(self, page: Bytes, at: Offsets, types: BinaryTypes) -> None:
+    def __init__(self, page: Bytes, at: Offsets, kind: int | None, types: BinaryTypes) -> None:
         self._page = page
         self._at = at
+        self._kind = kind
         self._types = types
         self._objects: Objects | None = None
 
@@ -61,7 +63,7 @@ class _Side:
             roots = unwrapped(self._page, self._at)
             return None if roots is None else _located(self._page, roots, None)
         if self._objects is None:
-            self._objects = find_objects(self._page, self._at, self._types)
+            self._objects = find_objects(self._page, self._at, self._kind, self._types)
         found = self._objects.field(self._page, field) if self._objects else None
         return None if found is None else _located(self._page, *found)
 

@@ -7,14 +7,14 @@ is a strided view of the page.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import numpy as np
 
 from insitu.databases.ignite.codes import OBJECT_HEADER, Code
-from insitu.databases.ignite.fields import find_objects, unwrapped
-from insitu.databases.ignite.gather import Located, Strided, Table, column, head_size
-from insitu.databases.ignite.layout import Column
+from insitu.databases.ignite.fields import Objects, find_objects, unwrapped
+from insitu.databases.ignite.gather import Located, Strided, Table, head_size, numbers_of
+from insitu.databases.ignite.layout import RowLayout
 from insitu.databases.ignite.metadata import BinaryTypes
 from insitu.databases.ignite.rows import find_rows, size_at
 
@@ -23,9 +23,9 @@ _Stretch = tuple[int, int]
 
 
 def locate(
-    page: memoryview, start: int, count: int, wanted: Sequence[Column], types: BinaryTypes
+    page: memoryview, start: int, count: int, layout: RowLayout, types: BinaryTypes
 ) -> list[Located] | None:
-    """Where the `wanted` values of `count` rows from `start` on lie; None if rows are not alike.
+    """Where the columns of the `count` rows from `start` on lie; None if the rows are not alike.
 
     Raises:
         ProtocolError: the cluster does not know the type or the schema of an object.
@@ -37,11 +37,15 @@ def locate(
     if start + count * stride > len(page):
         return None
     row = page[start : first.end]
-    sides = {True: 0, False: int(first.values[0]) - start}
-    structure = {stretch for at in sides.values() for stretch in _decisive(row, at)}
+    value = int(first.values[0]) - start
+    sides = {
+        True: _Side(row, 0, layout.key_type, types),
+        False: _Side(row, value, layout.value_type, types),
+    }
     places = []
-    for each in wanted:
-        found = _find(row, sides[each.of_key], each.field, types)
+    structure = {*_decisive(row, 0), *_decisive(row, value)}
+    for column in layout.columns:
+        found = sides[column.of_key].find(column.field)
         if found is None:
             return None
         places.append(found[0])
@@ -52,26 +56,36 @@ def locate(
     return [_located(table, row, at) for at in places]
 
 
-def _find(
-    row: memoryview, side: int, field: str | None, types: BinaryTypes
-) -> tuple[int | None, list[_Stretch]] | None:
-    """Where in its row the code of a value is, None if an object lacks the field, and the stretches
-    that decide it; None where only the general decoder can tell.
-    """
-    data, at = np.frombuffer(row, np.uint8), np.array([side])
-    if field is None:
-        roots = unwrapped(data, at)
-        return None if roots is None else (int(roots[0]), _decisive(row, int(roots[0])))
-    objects = find_objects(data, at, types)
-    located = objects.field(data, field) if objects else None
-    if objects is None or located is None:
-        return None
-    root, footer = int(objects.at[0]), int(objects.footers[0])
-    stretches = [*_decisive(row, root), (footer, side + size_at(row, side))]
-    if located[1][0]:
-        return None, stretches
-    value = int(located[0][0])
-    return value, [*stretches, *_decisive(row, value)]
+class _Side:
+    """The key or the value of the first row."""
+
+    def __init__(self, row: memoryview, at: int, kind: int | None, types: BinaryTypes) -> None:
+        self._row = row
+        self._end = at + size_at(row, at)
+        self._data = np.frombuffer(row, np.uint8)
+        self._at = np.array([at])
+        self._kind = kind
+        self._types = types
+        self._objects: Objects | None = None
+
+    def find(self, field: str | None) -> tuple[int | None, list[_Stretch]] | None:
+        """The offset of the code of a value, None if an object lacks the field, and the stretches
+        that decide it; None where only the general decoder can tell.
+        """
+        if field is None:
+            roots = unwrapped(self._data, self._at)
+            return None if roots is None else (int(roots[0]), _decisive(self._row, int(roots[0])))
+        if self._objects is None:
+            self._objects = find_objects(self._data, self._at, self._kind, self._types)
+        found = self._objects.field(self._data, field) if self._objects else None
+        if self._objects is None or found is None:
+            return None
+        root, footer = int(self._objects.at[0]), int(self._objects.footers[0])
+        stretches = [*_decisive(self._row, root), (footer, self._end)]
+        if found[1][0]:
+            return None, stretches
+        value = int(found[0][0])
+        return value, [*stretches, *_decisive(self._row, value)]
 
 
 def _decisive(row: memoryview, at: int) -> list[_Stretch]:
@@ -92,7 +106,7 @@ def _alike(table: Table, stretches: Iterable[_Stretch]) -> bool:
         at = max(low, done)
         while at < high:
             width = 1 << min(3, (high - at).bit_length() - 1)
-            words = column(table, at, f"<u{width}")
+            words = numbers_of(table, at, f"<u{width}")
             if (words != words[0]).any():
                 return False
             at += width

@@ -1,18 +1,77 @@
-"""What SQL declares of a table: its columns, and what its keys and values are."""
+"""What the cluster tells of a table: SQL's declaration, binary metadata, and a few of its rows."""
 
 from __future__ import annotations
 
 import struct
+from typing import Final
 
 from insitu.databases.ignite import sql
-from insitu.databases.ignite.catalog import SqlName
+from insitu.databases.ignite.binary import read_rows
+from insitu.databases.ignite.catalog import SqlName, Table
 from insitu.databases.ignite.frames import NULL, STRING, read_string
-from insitu.databases.ignite.schema import SqlColumn, SqlTable
-from insitu.databases.ignite.wire import Connection
+from insitu.databases.ignite.layout import RowLayout
+from insitu.databases.ignite.metadata import (
+    GET_BINARY_TYPE,
+    BinaryType,
+    BinaryTypes,
+    get_request,
+    parse_get_reply,
+)
+from insitu.databases.ignite.schema import SqlColumn, SqlTable, plan_layout
+from insitu.databases.ignite.values import Row
+from insitu.databases.ignite.wire import RESOURCE_CLOSE, Connection
 
 #: Every table has these two besides its own: the whole key and the whole value.
-_WHOLE = ("_KEY", "_VAL")
-_QUERY = 2004
+_WHOLE: Final = ("_KEY", "_VAL")
+_QUERY: Final = 2004
+_SCAN: Final = 2000
+_SCAN_NEXT: Final = 2001
+
+#: A sample ends with the first of these. Pages are small: rows may have megabytes.
+_SAMPLE_ROWS: Final = 256
+_SAMPLE_BYTES: Final = 1 << 20
+_SAMPLE_PAGE_ROWS: Final = 16
+
+
+def read_layout(connection: Connection, table: Table, types: BinaryTypes) -> RowLayout:
+    """All columns of `table`, by everything that is known of it.
+
+    Raises:
+        UnsupportedType: its rows have no columns in common, or one of no single type.
+    """
+    declared = read_sql_table(connection, table.sql) if table.sql is not None else None
+    return plan_layout(declared, types, sample_rows(connection, table, types))
+
+
+def read_binary_type(connection: Connection, number: int) -> BinaryType | None:
+    """The binary type with that id; None when nobody registered it. For `BinaryTypes`."""
+    return parse_get_reply(connection.request(GET_BINARY_TYPE, get_request(number)))
+
+
+def sample_rows(connection: Connection, table: Table, types: BinaryTypes) -> list[Row]:
+    """The first rows that a scan of all partitions meets, 256 or 1 MiB at most."""
+    all_partitions = -1
+    request = struct.pack(
+        "<ibBiib", table.cache_id, 0, NULL, _SAMPLE_PAGE_ROWS, all_partitions, False
+    )
+    page = connection.request(_SCAN, request)
+    (cursor,) = struct.unpack_from("<q", page)
+    rows, more = _rows_of_page(page[8:], types)
+    size = len(page)
+    while more and len(rows) < _SAMPLE_ROWS and size < _SAMPLE_BYTES:
+        page = connection.request(_SCAN_NEXT, struct.pack("<q", cursor))
+        further, more = _rows_of_page(page, types)
+        rows += further
+        size += len(page)
+    if more:
+        connection.request(RESOURCE_CLOSE, struct.pack("<q", cursor))
+    return rows
+
+
+def _rows_of_page(page: memoryview, types: BinaryTypes) -> tuple[list[Row], bool]:
+    (count,) = struct.unpack_from("<i", page)
+    rows, end = read_rows(page, 4, count, types)
+    return rows, bool(page[end])
 
 
 def read_sql_table(connection: Connection, name: SqlName) -> SqlTable:

@@ -5,7 +5,6 @@ All of 127.0.0.0/8 is this machine, and Linux lets a server bind any address of 
 
 from __future__ import annotations
 
-import contextlib
 import socket
 from dataclasses import dataclass
 
@@ -36,15 +35,25 @@ class Network:
 def claim(port: int) -> Network:
     """The first network where nobody else on this machine, of whatever user, serves on `port`.
 
-    The claim is a bound socket: the kernel grants it once, and takes it back from the dead.
-
     Raises:
         RuntimeError: all 254 are taken.
     """
     for third in range(1, 255):
-        held = socket.socket()
-        with contextlib.suppress(OSError):
-            held.bind((f"127.78.{third}.{_CLAIM}", port))
-            return Network(third, held)
-        held.close()
+        if (network := claim_one(third, port)) is not None:
+            return network
     raise RuntimeError(f"port {port} is taken on every network from 127.78.1.0 to 127.78.254.0")
+
+
+def claim_one(third: int, port: int) -> Network | None:
+    """127.78.`third`.0/24, or None when it is taken.
+
+    The claim is a bound socket: the kernel grants it once, and takes it back from the dead.
+    """
+    held = socket.socket()
+    network = Network(third, held)
+    try:
+        held.bind((network.host(_CLAIM), port))
+    except OSError:
+        held.close()
+        return None
+    return network

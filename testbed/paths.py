@@ -18,12 +18,12 @@ def cache() -> Path:
 
 
 def tool(name: str, remedy: str) -> str:
-    """The path of a command, from PATH or from the cache's own `bin`.
+    """The path of a command, from the cache's own `bin` or from PATH.
 
     Raises:
         FileNotFoundError: it is in neither; the message ends with `remedy`.
     """
-    search = os.pathsep.join([os.environ.get("PATH", os.defpath), str(cache() / "bin")])
+    search = os.pathsep.join([str(cache() / "bin"), os.environ.get("PATH", os.defpath)])
     found = shutil.which(name, path=search)
     if found is None:
         raise FileNotFoundError(f"'{name}' is not installed. {remedy}")

@@ -98,6 +98,19 @@ def start(
     return cluster
 
 
+def _folder(network: addresses.Network) -> Path:
+    """An empty folder for the network's nodes; those of networks nobody serves on are removed."""
+    run = cache() / "clusters"
+    for left in run.glob("*"):
+        # A claim that is granted says that whoever left the files is gone.
+        if left.name == str(network.third):
+            shutil.rmtree(left)
+        elif (dead := addresses.claim_one(int(left.name), THIN_PORT)) is not None:
+            shutil.rmtree(left, ignore_errors=True)
+            dead.release()
+    return run / str(network.third)
+
+
 class Cluster:
     """Nodes on 127.78.x.1, .2, ...; every one on port 10800."""
 
@@ -108,9 +121,7 @@ class Cluster:
     def __init__(self, nodes: int, settings: Settings, *, tls: bool, detached: bool) -> None:
         java, path = tool("java", _REMEDY), jars()
         self._network = addresses.claim(THIN_PORT)
-        # Whoever left files there is gone, or the claim would not have been granted.
-        self.folder = cache() / "run" / f"ignite-{self._network.name}"
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder = _folder(self._network)
         hosts = [self._network.host(number) for number in range(1, nodes + 1)]
         self.credentials = _FIRST_USER if settings.authentication else None
         self.certificates = certificates.issue(self.folder / "tls", hosts) if tls else None

@@ -119,7 +119,16 @@ def _compile(soname: str, stub: Stub, target: Path) -> None:
         )
         # Processes may have the old one mapped: it is replaced, never written over.
         fresh = target.with_name(f".{soname}.new")
-        command = [tool("gcc", _REMEDY), "-shared", "-fPIC", "-w", "-o", str(fresh), str(source)]
+        command = [
+            tool("gcc", _REMEDY),
+            "-shared",
+            "-nostdlib",
+            "-fPIC",
+            "-w",
+            "-o",
+            str(fresh),
+            str(source),
+        ]
         command += [f"-Wl,-soname,{soname}"]
         if script.stat().st_size:
             command += [f"-Wl,--version-script={script}"]

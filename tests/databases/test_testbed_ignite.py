@@ -33,6 +33,12 @@ def consistent_ids(cluster: Cluster) -> set[str]:
     return {name for (name,) in cluster.sql("SELECT CONSISTENT_ID FROM SYS.NODES")}
 
 
+def link_jars(cache: Path) -> None:
+    """Makes `cache` a cache of its own that needs no download."""
+    for jars in paths.cache().glob("ignite-*.*.*"):
+        (cache / jars.name).symlink_to(jars)
+
+
 def run_testbed(*arguments: str, cache: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "testbed", "ignite", *arguments],
@@ -174,8 +180,7 @@ def test_a_network_is_free_again_when_the_claim_is_let_go() -> None:
 
 
 def test_up_leaves_a_cluster_that_status_sees_and_down_stops(tmp_path: Path) -> None:
-    for jars in paths.cache().glob("ignite-*.*.*"):
-        (tmp_path / jars.name).symlink_to(jars)
+    link_jars(tmp_path)
     try:
         up = run_testbed("up", "--nodes", "2", cache=tmp_path)
         assert up.returncode == 0, up.stderr
@@ -187,3 +192,15 @@ def test_up_leaves_a_cluster_that_status_sees_and_down_stops(tmp_path: Path) -> 
         down = run_testbed("down", cache=tmp_path)
     assert down.stdout == "stopped 2 nodes\n"
     assert run_testbed("status", cache=tmp_path).returncode == 1
+
+
+def test_what_a_dead_cluster_left_is_removed_by_the_next(
+    fresh_ignite: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link_jars(tmp_path)
+    monkeypatch.setenv("INSITU_CACHE", str(tmp_path))
+    left = tmp_path / "clusters" / "253" / "ignite-0"
+    left.mkdir(parents=True)
+    cluster = fresh_ignite(nodes=1)
+    assert not left.exists()
+    assert cluster.nodes[0].folder.is_relative_to(tmp_path)

@@ -1,0 +1,40 @@
+# `make` alone lists what there is. Every target sets up what it needs first.
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test bench check format
+
+bin := .venv/bin
+# A heading between the parts of a long output.
+part = @printf '\n== %s\n' '$(1)'
+
+help: ## List these targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "make %-8s %s\n", $$1, $$2}'
+
+setup: ## Install all that the other targets need (instant when nothing changed)
+	@testbed/setup
+
+demo: setup ## Train on three real Ignite nodes, with a trainer killed on the way
+	@$(bin)/python -m examples.digits.demo
+
+check: setup ## Lint, types, import rules and unit tests: fast
+	$(call part,Lint)
+	$(bin)/ruff check
+	$(bin)/ruff format --check
+	sh -n testbed/setup
+	bash -n .ci/run
+	$(call part,Types)
+	$(bin)/mypy
+	$(call part,Import rules)
+	$(bin)/lint-imports
+	$(call part,Unit tests)
+	$(bin)/pytest --quiet --durations=10 tests/unit
+
+test: check ## Everything that `check` does, and the tests on real servers
+	$(call part,Tests on real servers)
+	$(bin)/pytest --quiet --durations=10 --ignore=tests/unit
+
+bench: setup ## Measure, one JSON line per result
+	@$(bin)/python -m benchmarks
+
+format: setup ## Format the code and fix what the linter can fix
+	$(bin)/ruff format
+	$(bin)/ruff check --fix

@@ -58,6 +58,10 @@ class Reason(enum.StrEnum):
         "A rank's database node is gone, or no longer owns a shard of its rank. What follows is up"
         " to `spec.placement.onTopologyChange`.",
     )
+    PLAN_IMPOSSIBLE = (
+        "PlanImpossible",
+        "No plan can fulfil `spec.placement` on this database; the message says which part.",
+    )
     ALL_BOUND = "AllBound", "Every rank has its place beside its database node."
     WAITING_FOR_WORKERS = "WaitingForWorkers", "The ranks are being created."
     MACHINE_NOT_READY = (

@@ -1,0 +1,22 @@
+"""The `insitu` command."""
+
+from __future__ import annotations
+
+import click
+
+from insitu_operator.cli.checkpoints import checkpoints
+from insitu_operator.cli.failures import explained
+from insitu_operator.cli.load import load
+from insitu_operator.cli.plan import plan
+from insitu_operator.cli.run import run
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="insitu-operator")
+def main() -> None:
+    """Train where the data lives."""
+
+
+load.callback = explained(load.callback) if load.callback else None
+for command in (load, plan, run, checkpoints):
+    main.add_command(command)

@@ -1,0 +1,64 @@
+"""What each rank of a plan is told."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from insitu.api import TrainingJob
+from insitu.contract import Assignment, Checkpoint, Training
+from insitu.databases import DataSource
+from insitu.topology import Topology
+from insitu_operator.core.record import Record
+
+
+def assignments(
+    job: TrainingJob,
+    record: Record,
+    topology: Topology,
+    *,
+    source: DataSource,
+    store: str | None,
+    master: tuple[str, int],
+) -> tuple[Assignment, ...]:
+    """One for each rank. `topology` must be one that the plan fits; `store` is a URL.
+
+    A later generation always goes on from the newest commit, whatever the first started from.
+    """
+    spec = job.spec
+    shards = {shard.id: shard for shard in topology.shards}
+    checkpoint = Checkpoint(
+        store=store,
+        every_steps=spec.checkpoint.every_steps,
+        keep_last=spec.checkpoint.keep_last,
+        resume_from=None if record.cause else spec.checkpoint.resume_from,
+    )
+    training = Training(
+        epochs=spec.training.epochs,
+        global_batch_size=spec.training.global_batch_size,
+        seed=spec.training.seed,
+    )
+    return tuple(
+        Assignment(
+            job=job.metadata.name,
+            generation=record.generation,
+            rank=part.rank,
+            world_size=record.plan.world_size,
+            source=replace(source, endpoints=_endpoints(source, topology)),
+            node=topology.node[part.node],
+            shards=tuple(shards[shard] for shard in part.shards),
+            nodes=topology.nodes,
+            locality=str(spec.placement.locality),
+            on_data_change=str(spec.data.on_change),
+            rows=record.rows,
+            master=master,
+            training=training,
+            checkpoint=checkpoint,
+        )
+        for part in record.plan.ranks
+    )
+
+
+def _endpoints(source: DataSource, topology: Topology) -> tuple[tuple[str, int], ...]:
+    """The live nodes first: an address of the manifest may be down by now."""
+    live = tuple((node.host, node.port) for node in topology.nodes)
+    return live + tuple(e for e in source.endpoints if e not in live)

@@ -1,0 +1,72 @@
+"""The two ends of a job, and what is left to do after them."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from insitu.api import ConditionType, Reason
+from insitu_operator.core.decision import Action, CreateWorkers, DeleteJob, Step, StopWorkers
+from insitu_operator.core.observed import State
+from insitu_operator.core.world import World
+
+
+def finished(world: World) -> Step | None:
+    """A job that has ended never starts again: what still lives is stopped, then its time runs."""
+    if not world.status.is_true(ConditionType.FINISHED):
+        return None
+    failed = world.status.condition(ConditionType.FAILED)
+    assert failed is not None
+    complete = world.status.is_true(ConditionType.COMPLETE)
+    actions = clear_out(world, "the job has ended")
+    remaining = _time_to_live(world)
+    if remaining == 0.0 and not world.living:
+        actions = (*actions, DeleteJob())
+    return Step(
+        doing=Reason.SUCCEEDED if complete else failed.reason,
+        message="" if complete else failed.message,
+        actions=actions,
+        requeue_after=remaining,
+        failed=not complete,
+        complete=complete,
+    )
+
+
+def completed(world: World) -> Step | None:
+    """Every rank of the current generation ended its work."""
+    record = world.record
+    if record is None:
+        return None
+    done = {w.rank for w in world.current if w.state is State.SUCCEEDED}
+    if len(done) < record.plan.world_size or world.living:
+        return None
+    return Step(
+        doing=Reason.SUCCEEDED,
+        message=f"all {record.plan.world_size} ranks ended their work",
+        complete=True,
+    )
+
+
+def failure(world: World, reason: Reason, message: str) -> Step:
+    """The end of a job that can't go on; what lives is asked to leave."""
+    return Step(doing=reason, message=message, actions=clear_out(world, str(reason)), failed=True)
+
+
+def clear_out(world: World, why: str) -> tuple[Action, ...]:
+    """Stops what lives and was not asked yet, and takes the waiting places away."""
+    actions: list[Action] = list(stop(world, world.grace_seconds, why))
+    if world.waiting:
+        actions.append(CreateWorkers(0))
+    return tuple(actions)
+
+
+def stop(world: World, grace_seconds: float, why: str) -> tuple[StopWorkers, ...]:
+    """One action for all that live, of whatever generation; none if all have been asked."""
+    unasked = [w.generation or 0 for w in world.living if not w.stopping]
+    return (StopWorkers(max(unasked), grace_seconds, why),) if unasked else ()
+
+
+def _time_to_live(world: World) -> float | None:
+    ttl, ended = world.spec.ttl_seconds_after_finished, world.status.completion_time
+    if ttl is None or ended is None:
+        return None
+    return world.seconds_until(ended + timedelta(seconds=ttl))

@@ -1,0 +1,36 @@
+"""Whether a plan still fits the database."""
+
+from __future__ import annotations
+
+from insitu.api import Locality
+from insitu.topology import Topology
+from insitu_operator.core.plan import Plan
+
+
+def misfit(plan: Plan, topology: Topology, locality: Locality) -> str:
+    """The first thing that makes `plan` out of date, as a sentence; empty if it fits.
+
+    A database node that came is no misfit: it matters once shards have moved to it.
+    """
+    if plan.topology == topology.version:
+        return ""
+    gone = [part for part in plan.ranks if part.node not in topology.node]
+    if gone:
+        ranks = ", ".join(f"{part.node} (rank {part.rank})" for part in gone[:5])
+        more = f" and {len(gone) - 5} more" if len(gone) > 5 else ""
+        return f"database node {ranks}{more} is gone"
+    owners = {shard.id: shard.owners for shard in topology.shards}
+    if owners.keys() != plan.rank_of.keys():
+        return (
+            f"the table has {len(owners)} shards, not the {len(plan.rank_of)} that were planned"
+            if len(owners) != len(plan.rank_of)
+            else "the table's shards have other names than those that were planned"
+        )
+    if locality is Locality.IGNORED:
+        return ""
+    for part in plan.ranks:
+        remote = set(part.remote)
+        for shard in part.shards:
+            if shard not in remote and part.node not in owners[shard]:
+                return f"{part.node} (rank {part.rank}) no longer owns shard {shard}"
+    return ""

@@ -1,0 +1,60 @@
+"""What to do about a job: a pure function of what is known and the time."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+
+from insitu.api import CONTROLLER, Reason
+from insitu_operator.core.change import topology_changed
+from insitu_operator.core.deadlines import all_running, overdue, seconds_to_next
+from insitu_operator.core.decision import Decision, Step
+from insitu_operator.core.ending import completed, finished
+from insitu_operator.core.gang import started
+from insitu_operator.core.loss import rows_lost
+from insitu_operator.core.observed import Observed
+from insitu_operator.core.restart import restarted
+from insitu_operator.core.status import write_status
+from insitu_operator.core.suspension import suspended
+from insitu_operator.core.world import World
+
+
+def reconcile(observed: Observed, now: datetime) -> Decision:
+    """The next actions, the whole status, and when to look again without a new observation."""
+    manager = observed.job.spec.managed_by
+    if manager not in (None, CONTROLLER):
+        return Decision((), observed.job.status)
+    world = World(observed, now)
+    step = next(step for policy in _POLICIES if (step := policy(world)) is not None)
+    status = write_status(world, step)
+    # Deadlines count from times that only the new status may have.
+    written = replace(observed, job=observed.job.model_copy(update={"status": status}))
+    return Decision(step.actions, status, _requeue(World(written, now), step))
+
+
+def _running(world: World) -> Step:
+    """Nothing to do but to watch."""
+    if all_running(world):
+        return Step(Reason.ALL_RUNNING, requeue_after=world.unsettled_for if world.misfit else None)
+    reasons = [f"rank {w.rank}: {w.reason}" for w in world.current if w.reason]
+    return Step(Reason.STARTING, "; ".join(reasons[:5]))
+
+
+_POLICIES = (
+    finished,  # an end is final
+    completed,  # even when the deadline passed in the same moment
+    suspended,  # a held job neither fails nor starts
+    overdue,
+    rows_lost,
+    restarted,  # a generation that broke
+    topology_changed,  # a generation that runs
+    started,  # a generation that has yet to start
+    _running,
+)
+
+
+def _requeue(world: World, step: Step) -> float | None:
+    if step.failed or step.complete or world.spec.suspend:
+        return step.requeue_after
+    times = [t for t in (step.requeue_after, seconds_to_next(world)) if t is not None]
+    return min(times, default=None)

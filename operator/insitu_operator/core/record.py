@@ -1,0 +1,56 @@
+"""The record of a generation: its plan, and all that must outlive whoever made it.
+
+A record is written whole, and before the first rank of its generation is bound; the newest one is
+the memory of the job. Status can be lost or late without a count or a plan going wrong.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from pydantic import TypeAdapter, ValidationError
+
+from insitu.errors import ConfigurationError
+from insitu_operator.core.plan import Plan
+
+
+@dataclass(frozen=True)
+class Record:
+    """`cause` says why there is a new generation; it is empty for the first.
+
+    `crashes` and `disruptions` count, over the whole job, the generations that ended early by the
+    script's fault and by no fault of it. `fruitless` counts the disruptions since the newest
+    commit grew beyond `step`. `rows` is the size of the table when the job first counted it.
+    """
+
+    plan: Plan
+    at: datetime
+    rows: int | None = None
+    crashes: int = 0
+    disruptions: int = 0
+    fruitless: int = 0
+    step: int = 0
+    cause: str = ""
+
+    @property
+    def generation(self) -> int:
+        return self.plan.generation
+
+    def to_json(self) -> bytes:
+        """Readable by `from_json`, and by a person."""
+        return _RECORD.dump_json(self, indent=1)
+
+    @classmethod
+    def from_json(cls, text: bytes) -> Record:
+        """Raises `ConfigurationError` for anything that `to_json` did not write."""
+        try:
+            return _RECORD.validate_json(text)
+        except ValidationError as problem:
+            first = problem.errors(include_url=False)[0]
+            raise ConfigurationError(
+                f"not a record of a plan: {first['msg']} at {first['loc']}"
+            ) from None
+
+
+_RECORD: TypeAdapter[Record] = TypeAdapter(Record)

@@ -1,0 +1,114 @@
+"""The whole status of a job, from what was observed and decided."""
+
+from __future__ import annotations
+
+from insitu.api.status import (
+    CheckpointStatus,
+    LocalityShare,
+    NodeStatus,
+    Status,
+    WorkerCounts,
+)
+from insitu_operator.core.conditions import conditions
+from insitu_operator.core.decision import Step
+from insitu_operator.core.observed import State, Worker
+from insitu_operator.core.progress import trainer_status
+from insitu_operator.core.summary import summary
+from insitu_operator.core.world import World
+
+_NODES = 64
+
+
+def write_status(world: World, step: Step) -> Status:
+    """Equal to the last one when nothing changed; the training's numbers move every few seconds."""
+    before, record = world.status, world.record
+    ended = step.complete or step.failed
+    if ended and before.completion_time and not world.current:
+        return before  # The ranks have been cleared away; what is known of them stays.
+    trainer = trainer_status(world.current, before.trainer_status, complete=step.complete)
+    fresh = ended or bool(step.bound) or trainer is None or trainer is not before.trainer_status
+    counts = _counts(world)
+    locality = _locality(world) if fresh else before.locality
+    now = world.now.replace(microsecond=0)
+    return Status(
+        observed_generation=world.observed.job.metadata.generation,
+        conditions=before.conditions if before.completion_time else conditions(world, step),
+        summary=summary(step, counts, locality, trainer),
+        generation=step.bound or before.generation,
+        rows=record.rows if record else None,
+        restarts=record.crashes + record.disruptions if record else 0,
+        workers=counts,
+        locality=locality,
+        trainer_status=trainer,
+        checkpoint=_checkpoint(world),
+        nodes=_nodes(world, fresh=fresh),
+        start_time=None if world.spec.suspend and not ended else before.start_time or now,
+        completion_time=(before.completion_time or now) if ended else None,
+    )
+
+
+def state_of(worker: Worker) -> str:
+    """One word for people; a rank that was asked to leave is stopping."""
+    return "Stopping" if worker.living and worker.stopping else str(worker.state)
+
+
+def _counts(world: World) -> WorkerCounts:
+    states = [w.state for w in world.current]
+    return WorkerCounts(
+        desired=world.record.plan.world_size if world.record else 0,
+        gated=len(world.waiting),
+        running=states.count(State.RUNNING),
+        succeeded=states.count(State.SUCCEEDED),
+        failed=states.count(State.FAILED),
+    )
+
+
+def _locality(world: World) -> LocalityShare:
+    if world.record is None:
+        return LocalityShare()
+    parts = world.record.plan.ranks
+    shards, remote = sum(len(p.shards) for p in parts), sum(len(p.remote) for p in parts)
+    reports = [w.progress for w in world.current if w.progress]
+    return LocalityShare(
+        shards=shards,
+        local=shards - remote,
+        remote=remote,
+        bytes_local=sum(p.bytes_local for p in reports),
+        bytes_remote=sum(p.bytes_remote for p in reports),
+    )
+
+
+def _checkpoint(world: World) -> CheckpointStatus | None:
+    return world.observed.commit or world.status.checkpoint
+
+
+def _nodes(world: World, *, fresh: bool) -> tuple[NodeStatus, ...]:
+    if world.record is None:
+        return ()
+    workers = {w.rank: w for w in world.waiting} | {w.rank: w for w in world.current}
+    before = {n.rank: n.rows_read for n in world.status.nodes}
+    found: list[NodeStatus] = []
+    for part in world.record.plan.ranks[:_NODES]:
+        machine, worker = world.observed.machines.get(part.node), workers.get(part.rank)
+        rows_read = before.get(part.rank, 0)
+        if fresh and worker and worker.progress:
+            rows_read = worker.progress.rows_local + worker.progress.rows_remote
+        found.append(
+            NodeStatus(
+                rank=part.rank,
+                database_node=part.node,
+                node=(worker.machine if worker else "") or (machine.name if machine else ""),
+                shards=len(part.shards),
+                rows=part.weight,
+                rows_read=rows_read,
+                state=state_of(worker) if worker else "Waiting",
+                reason=_reason(worker) if worker else "",
+            )
+        )
+    return tuple(found)
+
+
+def _reason(worker: Worker) -> str:
+    if worker.reason or worker.state is not State.FAILED or worker.exit_code is None:
+        return worker.reason
+    return f"exit code {worker.exit_code}"

@@ -1,0 +1,133 @@
+"""The facts that policies decide on, drawn once from what was observed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import cached_property
+
+from insitu.api import ConditionType, Spec, Status
+from insitu.topology import Topology
+from insitu_operator.core import fit
+from insitu_operator.core.observed import Observed, State, Worker
+from insitu_operator.core.record import Record
+
+SETTLE_SECONDS = 30.0
+"""How long moving shards may hold up a start or a new plan; their owners stay readable."""
+
+
+@dataclass(frozen=True)
+class World:
+    """One observation at one time."""
+
+    observed: Observed
+    now: datetime
+
+    @property
+    def spec(self) -> Spec:
+        return self.observed.job.spec
+
+    @property
+    def status(self) -> Status:
+        """As it was last written."""
+        return self.observed.job.status
+
+    @property
+    def record(self) -> Record | None:
+        return self.observed.record
+
+    @property
+    def generation(self) -> int:
+        """Of the recorded plan; 0 before the first."""
+        return self.record.generation if self.record else 0
+
+    @property
+    def bound(self) -> bool:
+        """Whether all ranks of the recorded plan have been started once."""
+        return self.record is not None and self.status.generation >= self.generation
+
+    @cached_property
+    def current(self) -> tuple[Worker, ...]:
+        """The workers that were bound to the recorded plan, by rank."""
+        mine = (w for w in self.observed.workers if w.generation == self.generation)
+        return tuple(sorted(mine, key=lambda w: w.rank)) if self.record else ()
+
+    @cached_property
+    def waiting(self) -> tuple[Worker, ...]:
+        """Places that nothing is bound to yet."""
+        return tuple(w for w in self.observed.workers if w.state is State.WAITING)
+
+    @cached_property
+    def living(self) -> tuple[Worker, ...]:
+        """Of any generation."""
+        return tuple(w for w in self.observed.workers if w.living)
+
+    @cached_property
+    def older(self) -> tuple[Worker, ...]:
+        """Workers of earlier generations that have ended and not been cleared away."""
+        return tuple(
+            w for w in self.observed.workers if w.ended and (w.generation or 0) < self.generation
+        )
+
+    @cached_property
+    def broken(self) -> bool:
+        """A rank of the current generation failed or vanished after all had been started."""
+        if any(w.state is State.FAILED for w in self.current):
+            return True
+        assert self.record is not None or not self.current
+        return (
+            self.record is not None
+            and self.bound
+            and 0 < len({w.rank for w in self.current}) < self.record.plan.world_size
+        )
+
+    @property
+    def grace_seconds(self) -> float:
+        """For a trainer to commit and leave."""
+        return float(self.spec.trainer.template.termination_grace_period_seconds)
+
+    @property
+    def topology(self) -> Topology | None:
+        """Of the newest reading, when the newest try to read worked."""
+        reading = self.observed.reading
+        return reading.topology if reading and not self.observed.unread else None
+
+    @cached_property
+    def misfit(self) -> str:
+        """Why the recorded plan is out of date by the newest reading; empty if it is not."""
+        reading = self.observed.reading
+        if self.record is None or reading is None:
+            return ""
+        return fit.misfit(self.record.plan, reading.topology, self.spec.placement.locality)
+
+    @property
+    def node_gone(self) -> bool:
+        """A database node of the plan is not in the newest reading."""
+        reading = self.observed.reading
+        return (
+            self.record is not None
+            and reading is not None
+            and any(part.node not in reading.topology.node for part in self.record.plan.ranks)
+        )
+
+    @cached_property
+    def unsettled_for(self) -> float | None:
+        """Seconds of moving shards that still have to be waited for; None when settled."""
+        topology = self.topology
+        if topology is None or not topology.moving or self.node_gone:
+            return None
+        resolved = self.status.condition(ConditionType.TOPOLOGY_RESOLVED)
+        since = self.now
+        if resolved and not self.status.is_true(ConditionType.TOPOLOGY_RESOLVED):
+            since = resolved.last_transition_time
+        left = SETTLE_SECONDS - (self.now - since).total_seconds()
+        return left if left > 0 else None
+
+    def read_since(self, moment: datetime | None) -> bool:
+        """Whether the newest reading began after `moment`."""
+        reading = self.observed.reading
+        return reading is not None and (moment is None or reading.at > moment)
+
+    def seconds_until(self, moment: datetime) -> float:
+        """From now; 0 for what is past."""
+        return max(0.0, (moment - self.now) / timedelta(seconds=1))

@@ -1,0 +1,86 @@
+"""The loopback endpoint that this job's trainers report to."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Self
+
+from pydantic import ValidationError
+
+from insitu.progress import Heartbeat, HeartbeatReply
+
+_LARGEST_BODY = 4 << 20
+_READ_SECONDS = 5.0
+
+
+class HeartbeatServer:
+    """Keeps the newest heartbeat of each rank and generation; answers with the current one.
+
+    The address holds a secret, so that other users of the machine can't report.
+    """
+
+    def __init__(self, job: str) -> None:
+        self.generation = 0
+        self._job = job
+        self._path = f"/{secrets.token_urlsafe(24)}"
+        self._newest: dict[tuple[int, int], Heartbeat] = {}
+        self._lock = threading.Lock()
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self._server.daemon_threads = True
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True
+        )
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._server.server_address[1]}{self._path}"
+
+    def newest(self, generation: int, rank: int) -> Heartbeat | None:
+        """What the rank last reported, if it has."""
+        with self._lock:
+            return self._newest.get((generation, rank))
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    def _take(self, heartbeat: Heartbeat) -> None:
+        with self._lock:
+            self._newest[heartbeat.generation, heartbeat.rank] = heartbeat
+
+    def _handler(self) -> type[BaseHTTPRequestHandler]:
+        server = self
+
+        class Handler(BaseHTTPRequestHandler):
+            timeout = _READ_SECONDS
+
+            def do_POST(self) -> None:
+                length = int(self.headers.get("Content-Length") or 0)
+                if self.path != server._path or not 0 < length <= _LARGEST_BODY:
+                    self.send_error(404)
+                    return
+                try:
+                    heartbeat = Heartbeat.model_validate_json(self.rfile.read(length))
+                except ValidationError:
+                    self.send_error(400)
+                    return
+                if heartbeat.job == server._job:
+                    server._take(heartbeat)
+                answer = HeartbeatReply(generation=server.generation).model_dump_json().encode()
+                self.send_response(200)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(answer)))
+                self.end_headers()
+                self.wfile.write(answer)
+
+            def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+                """A line for each heartbeat helps nobody."""
+
+        return Handler

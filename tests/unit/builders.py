@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from uuid import uuid4
 
 import pyarrow as pa
 
+from insitu.checkpoint import Commit, CommitLog, Store, Writer, open_store, write_part
+from insitu.checkpoint.store import Buffer, StoredObject
 from insitu.data import Cursor, RankStream, Taken
 from insitu.databases import ReadCounters, Reader
 from insitu.topology import NodeId, Shard, ShardId
@@ -112,3 +116,71 @@ def drain(stream: RankStream, batch: int) -> tuple[list[list[int]], list[Taken]]
         batches.append(ids(rows))
         used.extend(taken)
     return batches, used
+
+
+@dataclass
+class Interrupted:
+    """A `Store` that lets something else happen before each of its operations."""
+
+    inner: Store
+    between: Callable[[], None] = lambda: None
+
+    @property
+    def url(self) -> str:
+        return self.inner.url
+
+    def put(self, name: str, buffers: Sequence[Buffer]) -> None:
+        self.between()
+        self.inner.put(name, buffers)
+
+    def create_if_absent(self, name: str, data: bytes) -> bool:
+        self.between()
+        return self.inner.create_if_absent(name, data)
+
+    def get(self, name: str) -> memoryview | None:
+        self.between()
+        return self.inner.get(name)
+
+    def list(self, prefix: str, after: str | None = None) -> list[StoredObject]:
+        self.between()
+        return self.inner.list(prefix, after)
+
+    def delete(self, names: Iterable[str]) -> None:
+        self.between()
+        self.inner.delete(names)
+
+    def remove_leftovers(self, prefix: str, abandoned: Callable[[str], bool]) -> None:
+        self.between()
+        self.inner.remove_leftovers(prefix, abandoned)
+
+
+JOB = "digits"
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+
+def log_in_memory(store: Store | None = None) -> CommitLog:
+    """An empty log in a store of its own."""
+    return CommitLog(store or open_store("memory:///"), JOB)
+
+
+def fenced(log: CommitLog, generation: int) -> Writer:
+    """The writer of a new generation."""
+    return log.fence(generation, writer=str(uuid4()), time=NOON)
+
+
+def commit(writer: Writer, step: int, *payloads: bytes, parent: int | None = None) -> Commit:
+    """A commit of `step` with a part for each payload."""
+    parts = [
+        write_part(
+            writer.log.store,
+            writer.log.job,
+            generation=writer.generation,
+            step=step,
+            rank=rank,
+            unique=str(uuid4()),
+            buffers=[payload],
+        )
+        for rank, payload in enumerate(payloads)
+    ]
+    cursor = Cursor(step=step)
+    return writer.commit(cursor, parts, world_size=len(parts), time=NOON, parent=parent)

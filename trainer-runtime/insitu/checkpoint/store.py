@@ -30,6 +30,7 @@ _JOINED_BELOW = 8 << 20
 """Below this size buffers are joined and sent in one request instead of a multipart upload."""
 
 _CLIENT = {"connect_timeout": "5s", "timeout": "60s"}
+_RETRIES = 8
 _RETRY_SECONDS = 60
 
 
@@ -142,7 +143,7 @@ def _bucket(url: str) -> ObjectStore:
     return from_url(  # type: ignore[call-overload,no-any-return]
         url,
         client_options=client,
-        retry_config={"max_retries": 8, "retry_timeout": timedelta(seconds=_RETRY_SECONDS)},
+        retry_config={"max_retries": _RETRIES, "retry_timeout": timedelta(seconds=_RETRY_SECONDS)},
     )
 
 

@@ -26,24 +26,13 @@ from testbed.ignite.certificates import Certificates
 from testbed.ignite.configuration import THIN_PORT, Settings, java_command, node_xml
 from testbed.ignite.jars import jars
 from testbed.ignite.node import BootFailed, Node, stop
+from testbed.ignite.partitions import COPIES, MOVING, unsettled
 from testbed.ignite.probe import NotReady, seen_from
 from testbed.paths import cache, tool
 from testbed.processes import last_lines, spawn
 
 _FIRST_USER = Credentials("ignite", "ignite")
 _REMEDY = "Run `make setup`, or on Debian and Ubuntu `apt-get install openjdk-17-jre-headless`."
-
-# A copy in any other state than OWNING is on its way in or out.
-_UNSETTLED = "SELECT COUNT(*) FROM SYS.PARTITION_STATES WHERE STATE IN ('MOVING', 'RENTING')"
-_COPIES = """
-    SELECT G.CACHE_GROUP_ID, G.PARTITIONS_COUNT, G.BACKUPS, COUNT(P.STATE),
-           SUM(CASE WHEN P.IS_PRIMARY THEN 1 ELSE 0 END)
-    FROM SYS.CACHE_GROUPS G
-    JOIN SYS.PARTITION_STATES P ON P.CACHE_GROUP_ID = G.CACHE_GROUP_ID
-    WHERE P.STATE = 'OWNING'
-    GROUP BY G.CACHE_GROUP_ID, G.PARTITIONS_COUNT, G.BACKUPS
-"""
-
 
 # The node that is not as it should be, and what is wrong.
 _Problem = tuple[Node, str]
@@ -281,20 +270,16 @@ class Cluster:
         return self.running[0], "it stays inactive until all of its nodes are back"
 
     def _is_rebalanced(self) -> _Problem | None:
-        witness = self.running[0]
+        here = self.running
         try:
-            moving, groups = self.sql(_UNSETTLED)[0][0], self.sql(_COPIES)
-        except SQLError as problem:
-            return witness, str(problem)  # The view breaks on the server while a node joins.
-        if moving:
-            return witness, f"{moving} partition copies are moving"
-        if self._settings.activated and len(self.running) < len(self.nodes):
-            return None  # A cluster with a baseline keeps the places of those that are away.
-        for group, count, backups, copies, primaries in groups:
-            wanted = count * min(backups + 1, len(self.running))
-            if copies != wanted or primaries != count:
-                return witness, f"cache group {group} has {copies} of {wanted} copies"
-        return None
+            moving = self.sql(MOVING)[0][0]
+            groups = [tuple(row) for row in self.sql(COPIES)]
+        except SQLError as broken:
+            return here[0], str(broken)  # The views break on the server while a node joins.
+        if self._settings.activated and len(here) < len(self.nodes):
+            groups = []  # A cluster on disk keeps the places of those that are away.
+        problem = unsettled(moving, groups, len(here))
+        return (here[0], problem) if problem is not None else None
 
     def _wait(self, problem: Callable[[], _Problem | None], timeout: float) -> None:
         deadline = time.monotonic() + timeout

@@ -116,7 +116,7 @@ def _handshake(sock: socket.socket, credentials: Credentials | None) -> _Accepte
     frame = read_frame(sock, limit=_HANDSHAKE_BYTES, least=1)
     try:
         return _read_handshake(frame)
-    except (struct.error, UnicodeDecodeError) as error:
+    except (struct.error, IndexError) as error:
         raise ProtocolError("the answer to the handshake can't be read") from error
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from insitu.databases.ignite.binary import read_value
 from insitu.databases.ignite.codes import REFERENCE_ARRAYS, Code
-from insitu.databases.ignite.encode import write_value
+from insitu.databases.ignite.encode import code_of, write_value
 from insitu.databases.ignite.hashes import field_id, schema_id, type_id
 from insitu.databases.ignite.metadata import BinaryField, BinaryType, BinaryTypes
 from insitu.databases.ignite.values import (
@@ -47,21 +47,30 @@ def binary_object(name: str, /, raw: bytes = b"", **fields: Value) -> BinaryObje
 
 def types_of(*values: Value) -> BinaryTypes:
     """What a cluster would know after `values` were written to it."""
+    return BinaryTypes({kind.id: kind for kind in registered(*values)}.get)
+
+
+def registered(*values: Value | int) -> list[BinaryType]:
+    """The types of all objects in `values`, in all the schemas that occur."""
     known: dict[int, BinaryType] = {}
     for found in (each for value in values for each in _objects(value)):
         before = known.get(found.type_id, BinaryType(found.type_id, found.type_name))
         fields = {field.id: field for field in before.fields}
         ids = tuple(field_id(name) for name in found.fields)
         for number, name in zip(ids, found.fields, strict=True):
-            fields.setdefault(number, BinaryField(number, name, Code.OBJECT))
+            fields.setdefault(number, BinaryField(number, name, _declared(found.fields[name])))
         schemas = {**before.schemas, schema_id(ids): ids}
         known[found.type_id] = BinaryType(
             found.type_id, found.type_name, tuple(fields.values()), schemas
         )
-    return BinaryTypes(known.get)
+    return list(known.values())
 
 
-def _objects(value: Value) -> Iterator[BinaryObject]:
+def _declared(value: Value) -> Code:
+    return Code.OBJECT if value is None else code_of(value)
+
+
+def _objects(value: Value | int) -> Iterator[BinaryObject]:
     match value:
         case BinaryObject():
             yield value

@@ -64,8 +64,14 @@ def shape_of_code(code: int) -> Shape:
 
 
 def shape_of_type(kind: BinaryType) -> StructShape:
-    """What the cluster's metadata says of the objects of one type."""
-    fields = tuple((field.name, shape_of_code(field.code)) for field in kind.fields)
+    """What the cluster's metadata says of the objects of one type.
+
+    Fields are in the order of its schemas: the server lists the fields themselves in no order.
+    """
+    written = list(dict.fromkeys(number for ids in kind.schemas.values() for number in ids))
+    place = {number: place for place, number in enumerate(written)}
+    ordered = sorted(kind.fields, key=lambda field: place.get(field.id, len(place)))
+    fields = tuple((field.name, shape_of_code(field.code)) for field in ordered)
     return StructShape(kind.id, kind.name, fields)
 
 

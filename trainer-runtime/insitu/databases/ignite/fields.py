@@ -61,7 +61,7 @@ class Objects:
         if not inside[there].all():
             return None
         used = sizes(page, at[there])
-        if (at[there] + used > self.footers[there]).any():
+        if ((used <= 0) | (at[there] + used > self.footers[there])).any():
             return None
         return at, missing
 
@@ -79,10 +79,11 @@ def find_objects(page: Bytes, at: Offsets, kind: int | None, types: BinaryTypes)
         return None
     header = _Header.read(page, roots)
     flags = header.flags
-    shape = flags & (Flag.HAS_SCHEMA | Flag.HAS_RAW_DATA)
-    usual = (page[roots + 1] == 1) & (header.type_id == kind) & (shape == Flag.HAS_SCHEMA)
-    footers, stop = roots + header.footer, roots + header.length
-    if not (usual & (header.footer >= OBJECT_HEADER) & (footers <= stop) & (stop <= ends)).all():
+    usual = (page[roots + 1] == 1) & (header.type_id == kind) & (flags & Flag.HAS_RAW_DATA == 0)
+    stop = roots + header.length
+    # An object without a schema has no fields, and nothing stands behind them.
+    footers = np.where(flags & Flag.HAS_SCHEMA, roots + header.footer, stop)
+    if not (usual & (roots + OBJECT_HEADER <= footers) & (footers <= stop) & (stop <= ends)).all():
         return None
     layouts = []
     for where in header.alike():
@@ -94,7 +95,9 @@ def find_objects(page: Bytes, at: Offsets, kind: int | None, types: BinaryTypes)
 
 
 def unwrapped(page: Bytes, at: Offsets) -> Offsets | None:
-    """Offsets of the root values of those at `at` that are wrapped, of the values else."""
+    """Offsets of the root values of those at `at` that are wrapped, of the values else; None where
+    a root does not fit into its wrapping.
+    """
     wrapped = page[at] == Code.WRAPPED
     if not wrapped.any():
         return at
@@ -104,7 +107,11 @@ def unwrapped(page: Bytes, at: Offsets) -> Offsets | None:
     root = np.where(wrapped, numbers(page, where + 5 + length, "<i4"), 0).astype(np.int64)
     if ((root < 0) | (wrapped & (root >= length))).any():
         return None
-    return np.where(wrapped, at + 5 + root, at)
+    roots = np.where(wrapped, at + 5 + root, at)
+    used = sizes(page, roots)
+    if ((used <= 0) | (wrapped & (root + used > length))).any():
+        return None
+    return roots
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +150,8 @@ def _layout(
 ) -> _Layout | None:
     first = where[0]
     flags = Flag(int(header.flags[first]) & 0x3F)
+    if not flags & Flag.HAS_SCHEMA:
+        return _Layout(where, (), 1, None)
     width = 1 if flags & Flag.OFFSET_ONE_BYTE else 2 if flags & Flag.OFFSET_TWO_BYTES else 4
     ids = None
     if not flags & Flag.COMPACT_FOOTER:

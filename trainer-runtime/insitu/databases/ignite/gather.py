@@ -27,6 +27,9 @@ Table: TypeAlias = npt.NDArray[np.uint8]
 Mask: TypeAlias = npt.NDArray[np.bool_]
 
 _NANOS_PER_MILLI: Final = 1_000_000
+#: What 64 bits of nanoseconds can tell, in milliseconds and nanoseconds.
+_FIRST: Final = divmod(NOT_A_TIME + 1, _NANOS_PER_MILLI)
+_LAST: Final = divmod((1 << 63) - 1, _NANOS_PER_MILLI)
 _MILLIS_PER_DAY: Final = 86_400_000
 
 #: Bytes of each fixed-width value after its code.
@@ -69,7 +72,7 @@ class Cells(Protocol):
     def missing(self) -> Mask | None: ...
 
     def numbers(self, dtype: str, shift: int = 0) -> npt.NDArray[Any]:
-        """The numbers `shift` bytes into each value; any number for what is missing."""
+        """The numbers `shift` bytes into each value; 0 for what is missing."""
         ...
 
     def blobs(self) -> pa.Array:
@@ -95,8 +98,11 @@ class Scattered:
     missing: Mask | None
 
     def numbers(self, dtype: str, shift: int = 0) -> npt.NDArray[Any]:
-        at = self.at if self.missing is None else np.where(self.missing, 0, self.at)
-        return numbers(self.page, at + shift, dtype)
+        if self.missing is None:
+            return numbers(self.page, self.at + shift, dtype)
+        found = numbers(self.page, np.where(self.missing, 0, self.at + shift), dtype)
+        found[self.missing] = 0
+        return found
 
     def blobs(self) -> pa.Array:
         """The page itself is laid out as a binary array, values and the gaps between them in turn,
@@ -125,10 +131,12 @@ class Strided:
 
     def blobs(self) -> pa.Array:
         rows = len(self.table)
-        data = np.ascontiguousarray(self.table[:, self.at : self.at + self.size])
+        # Arrow's own memory: it is used again, and fresh pages of the system cost more than a copy.
+        data = pa.allocate_buffer(rows * self.size)
+        values = np.frombuffer(data, np.uint8).reshape(rows, self.size)
+        np.copyto(values, self.table[:, self.at : self.at + self.size])
         ends = np.arange(rows + 1, dtype=np.int32) * np.int32(self.size)
-        buffers = [None, pa.py_buffer(ends), pa.py_buffer(data)]
-        return pa.Array.from_buffers(pa.binary(), rows, buffers)
+        return pa.Array.from_buffers(pa.binary(), rows, [None, pa.py_buffer(ends), data])
 
 
 def numbers_of(table: Table, at: int, dtype: str) -> npt.NDArray[Any]:
@@ -192,8 +200,9 @@ def _dates(cells: Cells) -> pa.Array | None:
 
 def _timestamps(cells: Cells) -> pa.Array | None:
     millis, nanos = cells.numbers("<i8"), cells.numbers("<i4", 8)
-    reach = np.iinfo(np.int64).max // _NANOS_PER_MILLI - 1
-    if (np.abs(millis) > reach).any() or (nanos < 0).any() or (nanos >= _NANOS_PER_MILLI).any():
+    early = (millis < _FIRST[0]) | ((millis == _FIRST[0]) & (nanos < _FIRST[1]))
+    late = (millis > _LAST[0]) | ((millis == _LAST[0]) & (nanos > _LAST[1]))
+    if (early | late | (nanos < 0) | (nanos >= _NANOS_PER_MILLI)).any():
         return None
     return pa.array((millis * _NANOS_PER_MILLI + nanos).view("M8[ns]"), mask=cells.missing)
 

@@ -4,21 +4,29 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import TypeVar
 from uuid import UUID
 
 import pyarrow as pa
 
-from insitu.databases import DataSource
+from insitu.databases import DataSource, ReadLimits
 from insitu.databases.ignite import ddl, weights
-from insitu.databases.ignite.catalog import find_table, has_sql
+from insitu.databases.ignite.catalog import Table, find_table, has_sql
+from insitu.databases.ignite.entries import Layout
+from insitu.databases.ignite.layout import RowLayout
+from insitu.databases.ignite.metadata import BinaryTypes
 from insitu.databases.ignite.nodes import read_nodes
+from insitu.databases.ignite.reader import IgniteReader
+from insitu.databases.ignite.tables import read_binary_type, read_layout
 from insitu.databases.ignite.topology import read_topology
 from insitu.databases.ignite.wire import Connection
 from insitu.databases.ignite.writer import IgniteWriter
 from insitu.errors import ConfigurationError, DatabaseUnavailable
 from insitu.topology import DatabaseNode, Topology
+
+T = TypeVar("T")
 
 
 class IgniteDatabase:
@@ -34,30 +42,41 @@ class IgniteDatabase:
             raise ConfigurationError("no endpoint is given: name one Ignite node as host:port")
         self._source = source
         self._connection: Connection | None = None
-        self._lock = threading.Lock()
+        # Reentrant: a question may need a binary type, which is a question too.
+        self._lock = threading.RLock()
+        self._types = BinaryTypes(lambda number: self._ask(lambda c: read_binary_type(c, number)))
+
+    def schema(self) -> pa.Schema:
+        return self._ask(self._rows)[1].schema
 
     def topology(self) -> Topology:
-        with self._control() as connection:
-            return read_topology(connection, self._source.table, self._identify)
+        return self._ask(lambda c: read_topology(c, self._source.table, self._identify))
 
     def count(self) -> int:
-        with self._control() as connection:
-            return weights.count_rows(connection, find_table(connection, self._source.table))
+        return self._ask(lambda c: weights.count_rows(c, find_table(c, self._source.table)))
+
+    def reader(self, node: DatabaseNode, limits: ReadLimits = ReadLimits()) -> IgniteReader:  # noqa: B008 - frozen
+        table, layout = self._ask(self._rows)
+
+        def connect() -> Connection:
+            return self._open(node.host, node.port, limits.timeout_seconds)
+
+        return IgniteReader(node, table, layout, self._types, connect, limits)
 
     def writer(
         self, schema: pa.Schema, *, key: Sequence[str], options: Mapping[str, str] | None = None
     ) -> IgniteWriter:
-        with self._control() as connection:
+        def prepare(connection: Connection) -> tuple[Table, Layout, list[DatabaseNode]]:
             table, layout = ddl.prepare(connection, self._source.table, schema, key, options or {})
             servers = read_nodes(connection, self._identify, with_sql=has_sql(connection))
-        nodes = [server.node for server in servers]
+            return table, layout, [server.node for server in servers]
+
+        table, layout, nodes = self._ask(prepare)
         return IgniteWriter(table, layout, schema, self._each_in_turn(nodes))
 
     def close(self) -> None:
         with self._lock:
-            if self._connection is not None:
-                self._connection.close()
-                self._connection = None
+            self._drop()
 
     def _each_in_turn(self, nodes: Sequence[DatabaseNode]) -> Callable[[], Connection]:
         turn = itertools.count()
@@ -68,18 +87,32 @@ class IgniteDatabase:
 
         return connect
 
-    @contextmanager
-    def _control(self) -> Iterator[Connection]:
-        """The connection for control work, opened again after it broke."""
+    def _rows(self, connection: Connection) -> tuple[Table, RowLayout]:
+        table = find_table(connection, self._source.table)
+        layout = read_layout(connection, table, self._types)
+        return table, layout.select(self._source.columns)
+
+    def _ask(self, question: Callable[[Connection], T]) -> T:
+        """Asks over the open connection, or over a new one when that has died meanwhile."""
         with self._lock:
-            if self._connection is None:
-                self._connection = self._open_any()
-            try:
-                yield self._connection
-            except DatabaseUnavailable:
-                self._connection.close()
-                self._connection = None
-                raise
+            if self._connection is not None:
+                with suppress(DatabaseUnavailable):
+                    return self._ask_over(self._connection, question)
+            self._connection = self._open_any()
+            return self._ask_over(self._connection, question)
+
+    def _ask_over(self, connection: Connection, question: Callable[[Connection], T]) -> T:
+        try:
+            return question(connection)
+        except BaseException:
+            # A reply may still be under way.
+            self._drop()
+            raise
+
+    def _drop(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
 
     def _open_any(self) -> Connection:
         failures = []
@@ -94,9 +127,10 @@ class IgniteDatabase:
             "no Ignite endpoint answers:\n" + "\n".join(f"  {failure}" for failure in failures)
         )
 
-    def _open(self, host: str, port: int) -> Connection:
+    def _open(self, host: str, port: int, timeout: float = 30.0) -> Connection:
+        source = self._source
         return Connection.open(
-            host, port, credentials=self._source.credentials, tls=self._source.tls
+            host, port, credentials=source.credentials, tls=source.tls, timeout=timeout
         )
 
     def _identify(self, host: str, port: int) -> UUID:

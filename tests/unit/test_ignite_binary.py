@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import decimal
 import struct
+import uuid
 from typing import Any
 
 import numpy as np
@@ -37,8 +38,10 @@ from insitu.databases.ignite.objects import HEADER
 from insitu.databases.ignite.values import (
     NOT_A_TIME,
     BinaryObject,
+    Char,
     Collection,
     Enum,
+    Map,
     ObjectArray,
     Value,
 )
@@ -187,7 +190,7 @@ def test_a_schema_that_came_later_is_fetched() -> None:
 
 
 def test_an_object_of_an_unknown_type_is_refused() -> None:
-    with pytest.raises(ProtocolError, match="is not registered"):
+    with pytest.raises(ProtocolError, match=r"val: binary type -?\d+ is not registered"):
         decoded(encoded(binary_object("Person", street="x")))
 
 
@@ -317,3 +320,52 @@ def test_a_python_value_without_a_type_in_ignite_is_refused(value: Any) -> None:
 def test_plain_numbers_are_longs_and_doubles() -> None:
     assert same(decoded(encoded(7)), np.int64(7))
     assert same(decoded(encoded(1.5)), np.float64(1.5))
+
+
+#: An object that Ignite's Java client wrote: an address that occurs five times and is spelled out
+#: once, enums, collections, and a java.sql.Date.
+FROM_JAVA = bytes.fromhex(
+    "1b470100006701330022ccef7e0557c7cd470100001e3ecceb2501000067012b00fe9b39cd682eb6dd25000000"
+    "4c18e016230000000901000000610301000000181e66250000001cf6301bda01000000180400000001663900000"
+    "067012b00fe9b39cd667b6bdf250000004c18e016230000000901000000620302000000181e656664000000190"
+    "1000000010901000000786675000000180200000003030100000003020000001df6301bda020000001cf6301bda"
+    "000000006517fe9b39cd0100000066a60000000e0200000001000000020000001e020000000200000080960b0500"
+    "0000000000002107000000000000007b000000fe0f000000663aded5409766005c2605000000000901000000780"
+    "741000c01000000010a0100000000000000020000000000000018003d0042004b0081009200a200b500c300d000"
+    "db00e400f10005010b010e01140100000000"
+)
+
+
+def test_an_object_that_java_wrote_is_read() -> None:
+    names = "home work c all m s cs arr ints d dt ts sd o ch bytes u"
+    person = object_type("W$Person", dict.fromkeys(names.split(), Code.OBJECT))
+    address = object_type("W$Addr", {"street": Code.STRING, "zip": Code.INT})
+    color = enum_type("W$Color", {0: "RED", 1: "GREEN"})
+    types = BinaryTypes({kind.id: kind for kind in (person, address, color)}.get)
+    a, b = (binary_object("W$Addr", street=s, zip=np.int32(z)) for s, z in (("a", 1), ("b", 2)))
+    expected = binary_object(
+        "W$Person",
+        home=a,
+        work=a,
+        c=Enum(color.id, 1, "GREEN"),
+        all=Collection((a, b, None, a)),
+        m=Map((("x", a),)),
+        s=Collection((np.int32(1), np.int32(2)), kind=3),
+        cs=ObjectArray((Enum(color.id, 0, "RED"), None), color.id, Code.ENUM_ARRAY),
+        arr=ObjectArray((a,), address.id),
+        ints=np.array([1, 2], "<i4"),
+        d=decimal.Decimal("-1.50"),
+        dt=np.datetime64(5, "ms"),
+        ts=np.datetime64(7_000_123, "ns"),
+        sd=np.datetime64(86_400_000, "ms"),
+        o="x",
+        ch=Char(65),
+        bytes=b"\x01",
+        u=uuid.UUID("00000000-0000-0001-0000-000000000002"),
+    )
+    assert same(decoded(FROM_JAVA, types), expected)
+
+
+def test_a_complex_key_has_the_hash_that_java_gives_it() -> None:
+    key = binary_object("W$Addr", street="k", zip=np.int32(1))
+    assert struct.pack("<i", object_hash(key)) == bytes.fromhex("9ea4c6ee")

@@ -20,6 +20,7 @@ from insitu.databases.ignite.codes import OBJECT_HEADER, Code, Flag
 from insitu.databases.ignite.hashes import type_id
 from insitu.databases.ignite.leaves import Span, string
 from insitu.databases.ignite.metadata import BinaryTypes
+from insitu.errors import ProtocolError
 
 HEADER: Final = struct.Struct("<BBHiiiii")
 _KNOWN_FLAGS: Final = 0x3F
@@ -71,7 +72,10 @@ def read_frame(span: Span, at: int, types: BinaryTypes, path: str) -> ObjectFram
             raise span.malformed(at, path, f"an object can't have its footer at {footer}")
         fields_end = raw_end = at + footer
         ids, starts = _read_footer(span, at + footer, footer_end, flags, path)
-        names = types.field_names(number, schema, ids)
+        try:
+            names = types.field_names(number, schema, ids)
+        except ProtocolError as error:
+            raise span.malformed(at, path, str(error)) from error
         if len(names) != len(starts):
             raise span.malformed(at, path, f"{len(starts)} fields came, {len(names)} are known")
         offsets = tuple(at + start for start in starts)

@@ -1,0 +1,169 @@
+"""Whole jobs for tests: `insitu run` on real Ignite, and which rows really entered commits."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import yaml
+
+from insitu.checkpoint.log import CommitLog
+from insitu.checkpoint.records import Commit
+from insitu.checkpoint.store import open_store
+from insitu.databases import connect
+from testbed.ignite import Cluster
+
+SCRIPT = Path(__file__).with_name("trainer_script.py").read_text()
+
+
+def fill(
+    cluster: Cluster, table: str, rows: int, *, partitions: int = 64, backups: int = 1
+) -> None:
+    """A table of `rows` rows: id int64 from 0, x float32."""
+    ids = pa.array(range(rows), pa.int64())
+    batch = pa.record_batch({"id": ids, "x": ids.cast(pa.float32())})
+    options = {"template": f"p{partitions}", "backups": str(backups)}
+    with (
+        closing(connect(cluster.source(table))) as database,
+        closing(database.writer(batch.schema, key=["id"], options=options)) as writer,
+    ):
+        writer.write(batch)
+
+
+@dataclass
+class Job:
+    """A TrainingJob in `folder`, its script beside it.
+
+    `dies` names moments at which the script kills itself, as `generation:rank:step`; at `waits`,
+    of the same form, it says that it got there and goes on when `go` is called.
+    """
+
+    folder: Path
+    cluster: Cluster
+    table: str
+    dies: str = ""
+    waits: str = ""
+    spec: Mapping[str, Any] = field(default_factory=dict)
+    script: str = SCRIPT
+
+    def __post_init__(self) -> None:
+        endpoints = [f"{host}:{port}" for host, port in self.cluster.endpoints]
+        spec: dict[str, Any] = {
+            "data": {
+                "ignite": {"endpoints": endpoints, "cache": self.table, "columns": ["id", "x"]}
+            },
+            "trainer": {"framework": "Torch", "command": ["python", "train.py"]},
+            "training": {"epochs": 3, "globalBatchSize": 64, "seed": 3},
+            "checkpoint": {"everySteps": 5, "keepLast": 2},
+        }
+        manifest = {
+            "apiVersion": "insitu.dev/v1alpha1",
+            "kind": "TrainingJob",
+            "metadata": {"name": "job"},
+            "spec": spec | dict(self.spec),
+        }
+        self.manifest.write_text(yaml.safe_dump(manifest))
+        (self.folder / "train.py").write_text(self.script)
+
+    @property
+    def manifest(self) -> Path:
+        return self.folder / "job.yaml"
+
+    @property
+    def status(self) -> Any:
+        return json.loads((self.folder / ".insitu" / "job" / "status.json").read_text())
+
+    def condition(self, kind: str) -> Any:
+        """The condition of that type in the status."""
+        return next(c for c in self.status["conditions"] if c["type"] == kind)
+
+    def start(self, *options: str) -> subprocess.Popen[str]:
+        """`insitu run`, in the background."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "insitu_operator", "run", str(self.manifest), *options],
+            env=os.environ
+            | {
+                "INSITU_AUDIT_DIR": str(self.folder / "audit"),
+                "INSITU_AUDIT_COLUMN": "id",
+                "TEST_DIES": self.dies,
+                "TEST_WAITS": self.waits,
+                "TEST_FOLDER": str(self.folder),
+            },
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def run(self, *options: str) -> tuple[int, str]:
+        """`insitu run` to its end: exit code and everything it said."""
+        with self.start(*options) as process:
+            said, _ = process.communicate(timeout=100)
+        return process.returncode, said
+
+    def wait_until_it_waits(self, process: subprocess.Popen[str]) -> None:
+        """Returns when a trainer has come to the moment of `waits`."""
+        wait_for(
+            lambda: (self.folder / "waiting").exists(), process, "the script never came to wait"
+        )
+
+    def go(self) -> None:
+        """Lets waiting trainers go on."""
+        (self.folder / "go").touch()
+
+    @property
+    def lineage(self) -> list[Commit]:
+        """The commits that the newest one is made of, oldest first."""
+        store = open_store((self.folder / ".insitu" / "job" / "checkpoints").as_uri())
+        commits = {commit.seq: commit for commit in CommitLog(store, "job").commits()}
+        chain = [commits[max(commits)]]
+        while (parent := chain[0].parent) is not None:
+            chain.insert(0, commits[parent])
+        return chain
+
+    def committed(self) -> Counter[tuple[int, int]]:
+        """How often each (epoch, id) entered the parameters of the newest commit."""
+        counted: Counter[tuple[int, int]] = Counter()
+        lines = list(self._audit())
+        before = 0
+        for commit in self.lineage:
+            for line in lines:
+                if (
+                    line["generation"] == commit.generation
+                    and before < line["step"] <= commit.cursor.step
+                ):
+                    counted.update((line["epoch"], key) for key in line["keys"])
+            before = commit.cursor.step
+        return counted
+
+    def _audit(self) -> Iterator[dict[str, Any]]:
+        for path in (self.folder / "audit").glob("*.jsonl"):
+            for line in path.read_text().splitlines():
+                if line.endswith("}"):  # A killed rank may leave half a line.
+                    yield json.loads(line)
+
+
+def once_each(rows: int, epochs: int = 3) -> Counter[tuple[int, int]]:
+    """What `committed` has to be: every row once in every epoch."""
+    return Counter((epoch, key) for epoch in range(epochs) for key in range(rows))
+
+
+def wait_for(reached: Callable[[], bool], process: subprocess.Popen[str], failure: str) -> None:
+    """Polls until `reached`; fails when the process ends before, or after 60 seconds."""
+    deadline = time.monotonic() + 60
+    while not reached():
+        if process.poll() is not None:
+            raise AssertionError(f"{failure}; insitu run ended and said:\n{process.stdout.read()}")  # type: ignore[union-attr]
+        if time.monotonic() > deadline:
+            process.terminate()
+            raise AssertionError(failure)
+        time.sleep(0.02)

@@ -31,6 +31,7 @@ class Progress(BaseModel):
         rows_local: Rows this rank took from its own database node; `bytes_local` likewise.
         rows_remote: Rows this rank took from other database nodes.
         first_step_seconds: From the start of the session to its first update.
+        inexact_epochs: Epochs that missed or repeated rows because the table changed.
         state: `starting` until the first update; `leaving` once asked to stop.
         updated: Seconds since the epoch of 1970.
     """
@@ -52,6 +53,7 @@ class Progress(BaseModel):
     bytes_local: int = 0
     bytes_remote: int = 0
     first_step_seconds: float | None = None
+    inexact_epochs: int = 0
     state: Literal["starting", "training", "leaving", "done"] = "starting"
     updated: float = 0.0
 

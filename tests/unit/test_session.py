@@ -1,0 +1,397 @@
+"""A training run, over ranks that are threads and a table in memory."""
+
+import json
+import tempfile
+from collections import Counter
+from dataclasses import replace
+from itertools import chain
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from insitu.collective import Alone
+from insitu.commits import Commits
+from insitu.contract import Assignment, Checkpoint, Reporting, Training
+from insitu.databases import Database
+from insitu.errors import (
+    ConfigurationError,
+    DatabaseUnavailable,
+    DataChanged,
+    DataLost,
+    Left,
+    NotOwner,
+    PeerLost,
+    StaleGeneration,
+    StoreError,
+)
+from insitu.progress import read_progress
+from insitu.session import Session
+from insitu.topology import NodeId, ShardId
+from tests.memory import MemoryDatabase
+from tests.ranks import Parameters, Ran, a_job, assignments, table, train
+
+
+@given(
+    sizes=st.lists(st.integers(0, 40), min_size=1, max_size=9),
+    world_size=st.integers(1, 4),
+    batch_size=st.integers(1, 30),
+    epochs=st.integers(1, 2),
+)
+def test_every_row_is_used_once_an_epoch(
+    sizes: list[int], world_size: int, batch_size: int, epochs: int
+) -> None:
+    database = MemoryDatabase(table(*sizes))
+    ran = train(database, assignments(database, world_size), epochs=epochs, batch_size=batch_size)
+    assert errors(ran) == [None] * world_size
+    assert used(ran) == Counter(dict.fromkeys(range(sum(sizes)), epochs))
+
+
+@given(sizes=st.lists(st.integers(0, 40), min_size=1, max_size=9), world_size=st.integers(1, 4))
+def test_all_ranks_make_the_same_steps_and_know_the_whole_batch(
+    sizes: list[int], world_size: int
+) -> None:
+    database = MemoryDatabase(table(*sizes))
+    ran = train(database, assignments(database, world_size), batch_size=8)
+    assert len({tuple(rank.rows_global) for rank in ran}) == 1
+    for step, rows in enumerate(ran[0].rows_global):
+        assert rows == sum(len(rank.batches[step]) for rank in ran) > 0
+
+
+def test_batches_are_full_but_for_the_last() -> None:
+    database = MemoryDatabase(table(50, 3, 20, 30))
+    ran = train(database, assignments(database, 3), batch_size=10)
+    assert ran[0].rows_global == [10] * 10 + [3]
+
+
+def test_a_rank_without_shards_takes_part_with_empty_batches() -> None:
+    database = MemoryDatabase(table(12))
+    ran = train(database, assignments(database, 2), batch_size=4)
+    assert ran[1].batches == [[], [], []]
+    assert ran[1].rows_global == [4, 4, 4]
+
+
+def test_every_rank_holds_the_whole_cursor() -> None:
+    database = MemoryDatabase(table(10, 20, 30))
+    seen: list[dict[ShardId, int]] = []
+    train(
+        database,
+        assignments(database, 3),
+        batch_size=20,
+        at_step=lambda session, step: (
+            seen.append(dict(session.cursor.taken)) if step == 3 else None
+        ),
+    )
+    assert seen[0] == seen[1] == seen[2]
+    assert sum(seen[0].values()) == 40
+
+
+def test_the_script_wins_over_the_job_and_the_job_over_nothing() -> None:
+    database = MemoryDatabase(table(12))
+    job = a_job(training=Training(epochs=3, global_batch_size=6))
+    plan = assignments(database, 1, job)
+    assert len(train(database, plan, epochs=None, batch_size=None)[0].batches) == 6
+    assert len(train(database, plan, epochs=1, batch_size=4)[0].batches) == 3
+
+
+def test_a_size_that_nobody_said_is_asked_for() -> None:
+    ran = one_rank(epochs=None)
+    assert says(ran, ConfigurationError, r"batches\(epochs=...\), or spec.training.epochs")
+    assert says(one_rank(batch_size=0), ConfigurationError, "has to be 1 or more")
+
+
+def test_a_batch_without_a_step_is_noticed() -> None:
+    database = MemoryDatabase(table(12))
+    session = a_session(database)
+    batches = session.batches(1, 4)
+    next(batches)
+    with pytest.raises(ConfigurationError, match="step 1 was not used"):
+        next(batches)
+
+
+def test_a_step_without_a_batch_is_noticed() -> None:
+    with pytest.raises(ConfigurationError, match="no batch to advance"):
+        a_session(MemoryDatabase(table(1))).advance()
+
+
+def test_asked_to_stop_on_one_rank_all_leave_after_the_same_step() -> None:
+    def stop(session: Session, step: int) -> None:
+        if step == 2 and session._assignment.rank == 1:
+            session.stop()
+
+    database = MemoryDatabase(table(40, 40, 40))
+    ran = train(database, assignments(database, 3), batch_size=10, at_step=stop)
+    assert all(says([rank], Left, "after step 2") for rank in ran)
+    assert [len(rank.batches) for rank in ran] == [2, 2, 2]
+
+
+def test_two_ranks_with_the_same_shard_are_refused() -> None:
+    database = MemoryDatabase(table(5, 5))
+    first, second = assignments(database, 2)
+    ran = train(database, [first, replace(second, shards=first.shards)])
+    assert says(ran, ConfigurationError, "shard 0 is read by rank 0 and by rank 1")
+
+
+def test_ranks_of_two_generations_refuse_each_other() -> None:
+    database = MemoryDatabase(table(5, 5))
+    first, second = assignments(database, 2)
+    ran = train(database, [first, replace(second, generation=9)])
+    assert says(ran, ConfigurationError, "disagree about generation: rank 0 has 1")
+
+
+def test_a_rank_that_fails_takes_the_others_along() -> None:
+    def fail(session: Session, step: int) -> None:
+        if step == 2 and session._assignment.rank == 1:
+            raise ZeroDivisionError
+
+    database = MemoryDatabase(table(40, 40))
+    ran = train(database, assignments(database, 2), at_step=fail)
+    assert isinstance(ran[1].error, ZeroDivisionError)
+    assert says(ran[:1], PeerLost, "another rank")
+
+
+def test_rows_that_vanish_end_the_job() -> None:
+    database = MemoryDatabase(table(20, 20))
+    plan = [replace(a, rows=50) for a in assignments(database, 2)]
+    assert says(train(database, plan), (DataLost, DataChanged), "10 of 50 rows")
+
+
+def test_rows_that_vanish_are_only_counted_where_the_job_goes_on(tmp_path: Path) -> None:
+    database = MemoryDatabase(table(20))
+    plan = [replace(a, rows=50, on_data_change="Continue") for a in assignments(database, 1)]
+    reporting = Reporting(progress=tmp_path / "p.json")
+    assert errors(train(database, plan, epochs=2, reporting=[reporting])) == [None]
+    progress = read_progress(tmp_path / "p.json")
+    assert progress
+    assert progress.inexact_epochs == 2
+
+
+def test_a_script_that_reads_some_shards_only_is_not_told_that_rows_are_missing() -> None:
+    database = MemoryDatabase(table(20, 20))
+    plan = [replace(a, rows=None, shards=a.shards[:1]) for a in assignments(database, 1)]
+    assert errors(train(database, plan)) == [None]
+
+
+def test_a_remote_shard_is_refused_where_locality_is_required() -> None:
+    database = two_nodes()
+    plan = [replace(a, locality="Required") for a in assignments(database, 1)]
+    assert says(train(database, plan), NotOwner, "node a holds no readable copy of shard 1")
+
+
+def test_remote_rows_are_read_and_counted_where_they_may_be(tmp_path: Path) -> None:
+    database = two_nodes()
+    plan = [replace(a, locality="Ignored") for a in assignments(database, 1)]
+    ran = train(database, plan, reporting=[Reporting(progress=tmp_path / "p.json")])
+    assert used(ran) == Counter(range(30))
+    progress = read_progress(tmp_path / "p.json")
+    assert progress
+    assert progress.rows_remote >= 20
+    assert 10 <= progress.rows_local < 20
+
+
+def test_a_preferred_owner_that_goes_away_is_replaced_by_the_next_at_its_cursor() -> None:
+    database = MemoryDatabase(
+        table(40, 40), nodes=[NodeId("a"), NodeId("b")], lose_after={NodeId("a"): 5}
+    )
+    plan = [replace(a, locality="Preferred", rows=80) for a in assignments(database, 1)]
+    assert used(train(database, plan)) == Counter(range(80))
+
+
+def test_an_owner_that_goes_away_ends_the_job_where_locality_is_required() -> None:
+    database = MemoryDatabase(
+        table(40, 40), nodes=[NodeId("a"), NodeId("b")], lose_after={NodeId("a"): 5}
+    )
+    ran = train(database, assignments(database, 1))
+    assert says(ran, DatabaseUnavailable, "node a went away")
+
+
+def test_when_every_owner_is_gone_the_last_errors_are_told() -> None:
+    nodes = [NodeId("a"), NodeId("b")]
+    database = MemoryDatabase(table(90), nodes=nodes, lose_after=dict.fromkeys(nodes, 4))
+    plan = [replace(a, locality="Preferred") for a in assignments(database, 1)]
+    assert says(train(database, plan), DatabaseUnavailable, "no owner of shard 0 can be read")
+
+
+def test_the_audit_names_every_row_of_every_step(tmp_path: Path) -> None:
+    database = MemoryDatabase(table(9, 9, 9))
+    told = Reporting(audit_directory=tmp_path, audit_column="id")
+    ran = train(database, assignments(database, 2), batch_size=5, reporting=[told, told])
+    lines = [
+        json.loads(line)
+        for path in sorted(tmp_path.glob("*.jsonl"))
+        for line in path.read_text().splitlines()
+    ]
+    assert Counter(key for line in lines for key in line["keys"]) == used(ran)
+    assert {(line["generation"], line["epoch"], line["rank"]) for line in lines} == {
+        (1, 0, 0),
+        (1, 0, 1),
+    }
+    assert {line["step"] for line in lines} == set(range(1, 7))
+
+
+def test_progress_tells_how_far_the_whole_job_is(tmp_path: Path) -> None:
+    database = MemoryDatabase(table(30, 10))
+    told = [Reporting(progress=tmp_path / f"{rank}.json") for rank in range(2)]
+    train(database, assignments(database, 2), epochs=2, batch_size=10, reporting=told)
+    progress = read_progress(tmp_path / "1.json")
+    assert progress
+    assert (progress.epoch, progress.epochs, progress.step) == (2, 2, 8)
+    assert (progress.percent, progress.eta_seconds, progress.state) == (100.0, 0.0, "done")
+    assert progress.rows_total == 40
+    assert progress.first_step_seconds is not None
+
+
+def test_the_database_is_closed_with_the_session() -> None:
+    database = MemoryDatabase(table(3))
+    train(database, assignments(database, 1))
+    assert database.closed
+
+
+@given(
+    before=st.integers(1, 4),
+    after=st.integers(1, 4),
+    every=st.integers(0, 4),
+    killed_at=st.integers(1, 14),
+)
+@settings(max_examples=40)
+def test_another_number_of_ranks_goes_on_from_the_last_commit(
+    before: int, after: int, every: int, killed_at: int
+) -> None:
+    def kill(session: Session, step: int) -> None:
+        if step == killed_at and session._assignment.rank == 0:
+            raise ZeroDivisionError
+
+    database = MemoryDatabase(table(20, 1, 0, 33, 16))
+    with tempfile.TemporaryDirectory() as folder:
+        first = train(database, plan(database, before, folder, every), epochs=2, at_step=kill)
+        kept = first[0].session._commits.newest if first[0].session else None
+        second = train(database, plan(database, after, folder, every, generation=2), epochs=2)
+    steps = kept.step if kept else 0
+    assert errors(second) == [None] * after
+    assert committed(first, steps) + used(second) == Counter(dict.fromkeys(range(70), 2))
+    assert {rank.parameters.rows for rank in second} == {140}
+
+
+def test_asked_to_stop_all_commit_and_the_next_start_repeats_nothing(tmp_path: Path) -> None:
+    def stop(session: Session, step: int) -> None:
+        if step == 3:
+            session.stop()
+
+    database = MemoryDatabase(table(40, 40))
+    first = train(database, plan(database, 2, tmp_path), at_step=stop)
+    assert says(first, Left, "after step 3")
+    second = train(database, plan(database, 2, tmp_path, generation=2))
+    assert used(first) + used(second) == Counter(range(80))
+
+
+def test_a_finished_job_has_nothing_left_to_do(tmp_path: Path) -> None:
+    database = MemoryDatabase(table(10))
+    train(database, plan(database, 1, tmp_path))
+    assert train(database, plan(database, 1, tmp_path, generation=2))[0].batches == []
+    assert len(train(database, plan(database, 1, tmp_path, generation=3), epochs=2)[0].batches) == 2
+
+
+def test_an_older_generation_is_refused_at_its_start(tmp_path: Path) -> None:
+    database = MemoryDatabase(table(10, 10))
+    train(database, plan(database, 2, tmp_path, generation=5))
+    ran = train(database, plan(database, 2, tmp_path, generation=4))
+    assert all(says([rank], StaleGeneration, "generation 5") for rank in ran)
+
+
+def test_an_overtaken_generation_ends_on_all_ranks_at_its_next_commit(tmp_path: Path) -> None:
+    database = MemoryDatabase(table(30, 30))
+
+    def overtake(session: Session, step: int) -> None:
+        if step == 2 and session._assignment.rank == 0:
+            train(database, plan(database, 1, tmp_path, generation=2))
+
+    ran = train(database, plan(database, 2, tmp_path, every=3), at_step=overtake)
+    assert all(says([rank], StaleGeneration, "is over") for rank in ran)
+
+
+def test_a_damaged_newest_commit_falls_back_to_the_one_before(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    database = MemoryDatabase(table(32))
+    train(database, plan(database, 1, tmp_path, every=1))
+    newest = max(tmp_path.glob("job/data/1/4/*"), key=lambda path: path.stat().st_mtime)
+    for path in newest.parent.iterdir():
+        path.write_bytes(path.read_bytes()[:-1])
+    ran = train(database, plan(database, 1, tmp_path, generation=2))
+    assert len(ran[0].batches) == 1
+    assert "is passed over" in caplog.text
+
+
+def test_a_commit_that_was_asked_for_is_resumed_from(tmp_path: Path) -> None:
+    database = MemoryDatabase(table(32))
+    train(database, plan(database, 1, tmp_path, every=1))
+    job = plan(database, 1, tmp_path, generation=2)[0]
+    resumed = replace(job, checkpoint=replace(job.checkpoint, resume_from=3))
+    assert len(train(database, [resumed])[0].batches) == 1
+    wrong = replace(resumed, generation=3, checkpoint=replace(job.checkpoint, resume_from=77))
+    assert says(train(database, [wrong]), ConfigurationError, "can't resume job from commit 77")
+
+
+def test_a_store_that_one_rank_cannot_write_ends_all_with_the_same_words(tmp_path: Path) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    database = MemoryDatabase(table(10, 10))
+    ran = train(database, plan(database, 2, blocked))
+    assert all(isinstance(rank.error, StoreError) for rank in ran)
+
+
+def test_a_script_run_alone_counts_its_own_generations(tmp_path: Path) -> None:
+    database = MemoryDatabase(table(10))
+    for _ in range(2):
+        assert errors(train(database, plan(database, 1, tmp_path, generation=0))) == [None]
+
+
+def plan(
+    database: MemoryDatabase,
+    world_size: int,
+    store: Path | str,
+    every: int = 0,
+    generation: int = 1,
+) -> list[Assignment]:
+    checkpoint = Checkpoint(f"file://{store}", every_steps=every)
+    return assignments(database, world_size, a_job(checkpoint=checkpoint, generation=generation))
+
+
+def committed(ran: list[Ran], steps: int) -> Counter[int]:
+    """The rows of the first `steps` steps."""
+    return Counter(chain.from_iterable(chain.from_iterable(r.batches[:steps] for r in ran)))
+
+
+def two_nodes() -> MemoryDatabase:
+    """Shard 0 is on node a, shard 1 on node b."""
+    owners = {ShardId("0"): [NodeId("a")], ShardId("1"): [NodeId("b")]}
+    return MemoryDatabase(table(10, 20), nodes=[NodeId("a"), NodeId("b")], owners=owners)
+
+
+def one_rank(epochs: int | None = 1, batch_size: int | None = 8) -> list[Ran]:
+    database = MemoryDatabase(table(12))
+    return train(database, assignments(database, 1), epochs=epochs, batch_size=batch_size)
+
+
+def a_session(database: Database) -> Session:
+    assignment = a_job()
+    return Session(assignment, Alone(), database, Commits(assignment, Alone(), Parameters()))
+
+
+def used(ran: list[Ran]) -> Counter[int]:
+    return Counter(chain.from_iterable(chain.from_iterable(rank.batches for rank in ran)))
+
+
+def errors(ran: list[Ran]) -> list[Exception | None]:
+    return [rank.error for rank in ran]
+
+
+def says(ran: list[Ran], kind: type[Exception] | tuple[type[Exception], ...], text: str) -> bool:
+    """Whether some rank ended with such an error; fails with what it was otherwise."""
+    own = [rank.error for rank in ran if not isinstance(rank.error, PeerLost) or kind is PeerLost]
+    assert own
+    for error in own:
+        with pytest.raises(kind, match=text):
+            raise error or AssertionError("no error")
+    return True

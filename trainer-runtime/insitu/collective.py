@@ -1,0 +1,149 @@
+"""What ranks tell each other every step: small, and the same on all of them afterwards."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from insitu import errors
+from insitu.data.cursor import Taken
+from insitu.data.quota import Remaining
+from insitu.errors import InsituError
+from insitu.topology import ShardId
+
+Ints = npt.NDArray[np.int64]
+
+
+class Collective(Protocol):
+    """All ranks of one generation. Every call is made by all of them, in the same order.
+
+    Both raise `PeerLost` when a rank has gone away, and never wait for longer than their own
+    time-out.
+    """
+
+    @property
+    def rank(self) -> int: ...
+
+    @property
+    def world_size(self) -> int: ...
+
+    def all_gather(self, values: Ints) -> Ints:
+        """`values` (n,) of every rank, as (world_size, n); n is the same on all ranks."""
+        ...
+
+    def all_gather_bytes(self, value: bytes) -> Sequence[bytes]:
+        """`value` of every rank, of any length, in the order of ranks."""
+        ...
+
+
+class Alone:
+    """The collective of a world of one."""
+
+    rank = 0
+    world_size = 1
+
+    def all_gather(self, values: Ints) -> Ints:
+        return values[None, :]
+
+    def all_gather_bytes(self, value: bytes) -> Sequence[bytes]:
+        return [value]
+
+
+def together(collective: Collective, work: Callable[[], bytes]) -> Sequence[bytes]:
+    """What `work` gives on every rank; an `InsituError` of one is raised on all.
+
+    So a full disk beside one rank ends all of them with the same words and the same exit code,
+    and none has to guess why another one left.
+    """
+    mine: InsituError | None = None
+    try:
+        message = b"\0" + work()
+    except InsituError as error:
+        mine = error
+        message = b"\1" + json.dumps([type(error).__name__, str(error)]).encode()
+    messages = collective.all_gather_bytes(message)
+    if mine is not None:
+        raise mine
+    for rank, other in enumerate(messages):
+        if other[:1] == b"\1":
+            kind, text = json.loads(other[1:])
+            raise _error(kind, f"rank {rank}: {text}")
+    return [other[1:] for other in messages]
+
+
+def on_rank_0(collective: Collective, work: Callable[[], bytes]) -> bytes:
+    """What `work` gives on rank 0, on every rank; its `InsituError` likewise."""
+    return together(collective, work if collective.rank == 0 else lambda: b"")[0]
+
+
+def _error(kind: str, text: str) -> InsituError:
+    found = getattr(errors, kind, InsituError)
+    error: InsituError = found.__new__(found)
+    error.args = (text,)
+    return error
+
+
+class Share(NamedTuple):
+    """One rank's part of a step. `remaining` is what it has left after it; `stop` asks all ranks
+    to commit and leave.
+    """
+
+    rows: int
+    remaining: Remaining
+    stop: bool
+    taken: tuple[Taken, ...]
+
+
+class Exchange:
+    """Shares of all ranks in one all-gather of a fixed length, nearly always.
+
+    A message holds rows, rows remaining, whether that is exact, stop, the number of shards, and
+    three numbers a shard. When a rank has used more shards than there is room for, all ranks see
+    it in the numbers, make room, and gather once more.
+
+    Args:
+        collective: The ranks.
+        shards: All shards of all ranks, in the same order on every rank.
+        room: Shards a rank can report in a first try.
+    """
+
+    _HEAD = 5
+
+    def __init__(self, collective: Collective, shards: Sequence[ShardId], room: int = 16) -> None:
+        self._collective = collective
+        self._shards = shards
+        self._number = {shard: number for number, shard in enumerate(shards)}
+        self._room = room
+
+    def __call__(self, share: Share) -> list[Share]:
+        """The shares of all ranks, in the order of ranks."""
+        found = self._collective.all_gather(self._encode(share))
+        most = int(found[:, 4].max())
+        if most > self._room:
+            self._room = most
+            found = self._collective.all_gather(self._encode(share))
+        return [self._decode(row) for row in found]
+
+    def _encode(self, share: Share) -> Ints:
+        message = np.zeros(self._HEAD + 3 * self._room, np.int64)
+        message[: self._HEAD] = (
+            share.rows,
+            share.remaining.rows,
+            share.remaining.exact,
+            share.stop,
+            len(share.taken),
+        )
+        triples = [(self._number[s], rows, done) for s, rows, done in share.taken[: self._room]]
+        flat = np.array(triples, np.int64).reshape(-1)
+        message[self._HEAD : self._HEAD + flat.size] = flat
+        return message
+
+    def _decode(self, message: Ints) -> Share:
+        rows, left, exact, stop, count = (int(value) for value in message[: self._HEAD])
+        triples = message[self._HEAD : self._HEAD + 3 * count].reshape(-1, 3).tolist()
+        taken = tuple(Taken(self._shards[n], took, bool(done)) for n, took, done in triples)
+        return Share(rows, Remaining(left, bool(exact)), bool(stop), taken)

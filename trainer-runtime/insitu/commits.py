@@ -1,0 +1,202 @@
+"""Commits made by all ranks together: each writes its share, rank 0 makes the checkpoint exist.
+
+Parts of a commit are safetensors files. One of them holds, as bytes under the name `skeleton`,
+what of the state is no tensor (see checkpoint/tree.py).
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Protocol
+from uuid import uuid4
+
+from insitu.checkpoint import (
+    Commit,
+    CommitLog,
+    Part,
+    Store,
+    Writer,
+    open_store,
+    probe,
+    read_part,
+    sweep,
+    write_part,
+)
+from insitu.checkpoint.records import Json
+from insitu.checkpoint.tensors import Tensor, decode_tensors, encode_tensors, merged, share
+from insitu.collective import Collective, on_rank_0, together
+from insitu.contract import Assignment
+from insitu.data.cursor import Cursor
+from insitu.errors import ConfigurationError, StoreError
+from insitu.speed import Newest
+
+_log = logging.getLogger("insitu")
+_SKELETON = "skeleton"
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A framework's state at one moment, not yet turned into bytes.
+
+    `sizes` are the bytes of all tensors that are the same on every rank, by name; `encode` gives
+    one of them. `own` are tensors that only this rank has, under names of its own.
+    """
+
+    skeleton: Json
+    sizes: Mapping[str, int]
+    encode: Callable[[str], Tensor]
+    own: Mapping[str, Tensor]
+
+
+class State(Protocol):
+    """What a framework keeps in commits."""
+
+    def capture(self) -> Snapshot:
+        """Called on all ranks at the same step."""
+        ...
+
+    def restore(self, skeleton: Json, tensors: Mapping[str, Tensor]) -> None:
+        """Raises `ConfigurationError` where the state doesn't fit the script's model."""
+        ...
+
+
+class Commits:
+    """The job's checkpoints; keeps nothing where the assignment names no store.
+
+    A generation of 0 is one that nobody counts (a script run alone): it becomes the next one of
+    the log.
+
+    Args:
+        assignment: Store, job, generation, and how many commits to keep.
+        collective: All ranks.
+        state: Taken at each commit, and given back by `restore`.
+        now: The wall clock.
+    """
+
+    def __init__(
+        self,
+        assignment: Assignment,
+        collective: Collective,
+        state: State,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self.newest: Newest | None = None
+        self._job = assignment.job
+        self._checkpoint = assignment.checkpoint
+        self._generation = assignment.generation
+        self._collective = collective
+        self._state = state
+        self._now = now
+        self._log: CommitLog | None = None
+        self._writer: Writer | None = None
+        if url := self._checkpoint.store:
+            if self._checkpoint.keep_last < 1:
+                raise ConfigurationError("checkpoint.keepLast has to be 1 or more")
+            self._log = CommitLog(open_store(url), self._job)
+
+    def restore(self) -> Cursor | None:
+        """Shuts out older generations, and gives back the newest whole commit, if there is one.
+
+        Returns:
+            Its cursor; None for a fresh start.
+
+        Raises:
+            StaleGeneration: this or a newer generation has been here already.
+            StoreError: the store can't be used.
+            ConfigurationError: there is no such commit to resume from, or it does not fit.
+        """
+        log = self._log
+        if log is None:
+            return None
+        found = json.loads(on_rank_0(self._collective, lambda: self._open(log)))
+        self._generation = found["generation"]
+        if found["seq"] is None:
+            return None
+        commit = log.record(found["seq"])
+        if not isinstance(commit, Commit):
+            raise StoreError(f"{log.store.url} shows commit {found['seq']} to rank 0 only")
+        skeleton, tensors = read_state(log.store, commit)
+        self._state.restore(skeleton, tensors)
+        self.newest = Newest(commit.seq, commit.cursor.step)
+        return commit.cursor
+
+    def commit(self, cursor: Cursor) -> None:
+        """Makes parameters and `cursor` one checkpoint, durable on return.
+
+        Raises:
+            StaleGeneration: a newer generation has taken over; nothing was committed.
+            StoreError: a rank could not write its share, or rank 0 not commit.
+        """
+        log = self._log
+        if log is None:
+            return
+        snapshot = self._state.capture()
+        answers = together(self._collective, lambda: self._write(log.store, snapshot, cursor.step))
+        parts = [Part(**json.loads(answer)) for answer in answers]
+        sequence = int(on_rank_0(self._collective, lambda: self._commit(cursor, parts)))
+        self.newest = Newest(sequence, cursor.step)
+
+    def _open(self, log: CommitLog) -> bytes:
+        """On rank 0: opens the log for this generation and chooses where to go on."""
+        probe(log.store, self._job)
+        generation = self._generation or (log.generation() or 0) + 1
+        self._writer = log.fence(generation, writer=str(uuid4()), time=self._now())
+        if (wanted := self._checkpoint.resume_from) is not None:
+            sequence: int | None = log.at(wanted).seq
+        else:
+            newest = log.newest()
+            for skipped in newest.skipped:
+                _log.warning("commit %d is passed over: %s", skipped.seq, skipped.reason)
+            sequence = newest.commit.seq if newest.commit else None
+        return json.dumps({"generation": generation, "seq": sequence}).encode()
+
+    def _write(self, store: Store, snapshot: Snapshot, step: int) -> bytes:
+        rank = self._collective.rank
+        mine = share(snapshot.sizes, self._collective.world_size)[rank]
+        tensors = {name: snapshot.encode(name) for name in mine} | dict(snapshot.own)
+        if rank == 0:
+            text = json.dumps(snapshot.skeleton, allow_nan=False).encode()
+            tensors[_SKELETON] = Tensor("U8", (len(text),), text)
+        part = write_part(
+            store,
+            self._job,
+            generation=self._generation,
+            step=step,
+            rank=rank,
+            unique=str(uuid4()),
+            buffers=encode_tensors(tensors),
+        )
+        return json.dumps(asdict(part)).encode()
+
+    def _commit(self, cursor: Cursor, parts: list[Part]) -> bytes:
+        assert self._writer is not None
+        commit = self._writer.commit(
+            cursor,
+            parts,
+            world_size=self._collective.world_size,
+            time=self._now(),
+            parent=self.newest.sequence if self.newest else None,
+        )
+        try:
+            sweep(self._writer, self._checkpoint.keep_last)
+        except StoreError as error:  # The commit stands; only old ones take up room still.
+            _log.warning("old checkpoints are kept: %s", error)
+        return str(commit.seq).encode()
+
+
+def read_state(store: Store, commit: Commit) -> tuple[Json, Mapping[str, Tensor]]:
+    """The skeleton and the tensors of a commit, of all ranks that wrote it.
+
+    Raises:
+        StoreError: a part is missing or damaged, or the store can't be read.
+    """
+    parts = [decode_tensors(read_part(store, part)) for part in commit.parts]
+    tensors = merged(parts)
+    if _SKELETON not in tensors:
+        raise StoreError(f"commit {commit.seq} in {store.url} holds no state of a training")
+    skeleton: Json = json.loads(bytes(tensors.pop(_SKELETON).data))
+    return skeleton, tensors

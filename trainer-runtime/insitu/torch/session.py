@@ -1,0 +1,280 @@
+"""The session a script trains in: joins the ranks, restores, steps, commits, and leaves."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from types import FrameType
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from insitu import session as core
+from insitu.checkpoint import Commit, CommitLog, open_store
+from insitu.commits import Commits, read_state
+from insitu.contract import Reporting, from_environ
+from insitu.databases import Database, DataSource, connect
+from insitu.errors import ConfigurationError, InsituError, Left, exit_code
+from insitu.torch.batch import Batch
+from insitu.torch.gradients import add_gradients, broadcast
+from insitu.torch.group import Group
+from insitu.torch.state import Stateful, TrainingState, kept, load_into
+
+_log = logging.getLogger("insitu")
+
+
+class Session:
+    """One rank's training. Made by `insitu.torch.session`.
+
+    A step is `step(loss)`. Where more has to happen between gradient and update (clipping, say)
+    it is `backward(loss)`, then whatever it is, then `update()`. A script with a loop or a
+    DistributedDataParallel of its own calls `scale(loss).backward()`, its optimizer, `advance()`.
+    """
+
+    def __init__(
+        self,
+        run: core.Session,
+        group: Group,
+        model: nn.Module,
+        optimizer: Optimizer,
+        scheduler: LRScheduler | None,
+    ) -> None:
+        self._run = run
+        self._group = group
+        self._parameters = [p for p in model.parameters() if p.requires_grad]
+        self._optimizer = optimizer
+        self._scheduler = scheduler
+        self._batch: Batch | None = None
+        self._loss: float | None = None
+
+    @property
+    def rank(self) -> int:
+        """This process's number, 0 to world_size - 1."""
+        return self._group.rank
+
+    @property
+    def world_size(self) -> int:
+        """How many ranks train together."""
+        return self._group.world_size
+
+    @property
+    def steps(self) -> int:
+        """Optimizer updates of the whole job so far, those before a resume included."""
+        return self._run.cursor.step
+
+    def batches(self, epochs: int | None = None, batch_size: int | None = None) -> Iterator[Batch]:
+        """This rank's part of every batch that is left, up to the end of `epochs` passes.
+
+        What the script gives wins over the job's `spec.training`; what it leaves out is the
+        job's. The ranks share each batch of `batch_size` rows in proportion to what they have
+        left, so a rank may get no rows at all: its batch is empty then, and its loss ignored.
+
+        Args:
+            epochs: Passes over the data in total, those before a resume included.
+            batch_size: Rows of a step over all ranks.
+
+        Raises:
+            ConfigurationError: nobody said how many, or a batch was not followed by a step.
+            Left: asked to stop (SIGTERM); parameters and cursor are committed.
+        """
+        for batch in self._run.batches(epochs, batch_size):
+            self._batch = Batch(
+                batch.table, batch.rows_global, batch.epoch, batch.step, batch.shapes
+            )
+            yield self._batch
+
+    def step(self, loss: Tensor, metrics: Mapping[str, float] | None = None) -> None:
+        """One update: `backward(loss)` and `update(metrics)`."""
+        self.backward(loss)
+        self.update(metrics)
+
+    def backward(self, loss: Tensor) -> None:
+        """Leaves in every `grad` the gradient of the mean loss over the whole batch of all ranks.
+
+        Args:
+            loss: The SUM of the losses of this rank's rows (`reduction="sum"`), a scalar. With a
+                mean, ranks with few rows would weigh as much as those with many.
+
+        Raises:
+            ConfigurationError: the loss is no scalar.
+            PeerLost: another rank went away.
+        """
+        batch = self._current()
+        if loss.ndim:
+            raise ConfigurationError(
+                f"the loss has the shape {tuple(loss.shape)}: it has to be one number, the sum "
+                'over this rank\'s rows (reduction="sum")'
+            )
+        self._optimizer.zero_grad(set_to_none=True)
+        if batch.rows:  # Without rows there is nothing to add, whatever the script made of it.
+            (loss / batch.rows_global).backward()  # type: ignore[no-untyped-call]
+            self._loss = loss.item() / batch.rows
+        add_gradients(self._parameters, self._group.add)
+
+    def update(self, metrics: Mapping[str, float] | None = None) -> None:
+        """Moves the parameters along their gradients, the scheduler a step on, and advances."""
+        self._optimizer.step()
+        if self._scheduler is not None:
+            self._scheduler.step()
+        self.advance(metrics)
+
+    def scale(self, loss: Tensor) -> Tensor:
+        """`loss` (a sum, as ever) such that the mean of the ranks' gradients is the gradient of
+        the mean loss over the whole batch: what DistributedDataParallel has to be given.
+        """
+        return loss * (self.world_size / self._current().rows_global)
+
+    def advance(self, metrics: Mapping[str, float] | None = None) -> None:
+        """The batch is now part of the parameters; commits when that is due.
+
+        Args:
+            metrics: Numbers to show with the job's progress. They are this rank's; nothing is
+                added up. `loss` is there already: the mean over this rank's rows.
+        """
+        self._batch = None
+        own = {} if self._loss is None else {"loss": self._loss}
+        self._run.advance({**own, **{name: float(v) for name, v in (metrics or {}).items()}})
+
+    def _current(self) -> Batch:
+        if self._batch is None:
+            raise ConfigurationError("there is no batch to step on: take one from batches()")
+        return self._batch
+
+
+@contextmanager
+def session(
+    *,
+    model: nn.Module,
+    optimizer: Optimizer,
+    scheduler: LRScheduler | None = None,
+    state: Mapping[str, Stateful] | None = None,
+    store: str | None = None,
+    timeout_seconds: float = 60.0,
+    join_seconds: float = 120.0,
+    environ: Mapping[str, str] | None = None,
+    open_database: Callable[[DataSource], Database] = connect,
+) -> Iterator[Session]:
+    """Joins the other ranks, restores the newest commit, and leaves in good order.
+
+    Where there is no commit yet all ranks start from the parameters and buffers of rank 0, whose
+    buffers also are those of every commit. Random numbers of torch go on too; each rank has its
+    own. An
+    `InsituError` that reaches the end of the `with` block is printed as one line and ends the
+    process with its `ExitCode`; the script's own exceptions pass through.
+
+    Args:
+        model: What is trained, and kept in commits with its buffers.
+        optimizer: Over the model's parameters; its state is kept too.
+        scheduler: Moved on after every update, and kept. One that moves on by epochs belongs
+            into `state`, and is the script's own to move.
+        state: More to keep: anything with `state_dict` and `load_state_dict`, by name. It has to
+            be the same on all ranks.
+        store: URL to commit to, in place of the job's; without either nothing is committed.
+        timeout_seconds: How long a rank waits for the others in one exchange; longer than the
+            slowest step. A rank whose process ended is noticed at once.
+        join_seconds: How long all ranks may take to come together.
+        environ: The contract's variables; the process's own by default.
+        open_database: Connects to a data source.
+    """
+    environ = os.environ if environ is None else environ
+    with _told_by_exit_code(environ), ExitStack() as stack:
+        assignment = from_environ(environ, open_database)
+        group = Group(
+            assignment.rank,
+            assignment.world_size,
+            assignment.master,
+            join_seconds=join_seconds,
+            timeout_seconds=timeout_seconds,
+        )
+        stack.push(lambda kind, _error, _trace: group.close(together=kind in (None, Left)))
+        if store is not None:
+            assignment = replace(assignment, checkpoint=replace(assignment.checkpoint, store=store))
+        broadcast([*model.parameters(), *model.buffers()], group.broadcast)
+        if group.rank:  # Ranks with the same seed would all drop the same units.
+            torch.manual_seed(torch.initial_seed() + group.rank)
+        training = TrainingState(
+            kept(model, optimizer, scheduler, state or {}),
+            group.rank,
+            before=lambda: broadcast(model.buffers(), group.broadcast),
+        )
+        run = core.Session(
+            assignment,
+            group,
+            open_database(assignment.source),
+            Commits(assignment, group, training),
+            Reporting.from_environ(environ),
+        )
+        stack.callback(run.close)
+        stack.enter_context(_stopped_by_sigterm(run.stop))
+        yield Session(run, group, model, optimizer, scheduler)
+
+
+def load(
+    store: str,
+    *,
+    job: str,
+    model: nn.Module,
+    optimizer: Optimizer | None = None,
+    state: Mapping[str, Stateful] | None = None,
+    sequence: int | None = None,
+) -> Commit:
+    """Gives `model`, and what else is asked for, the state of a commit, outside any training.
+
+    Args:
+        store: URL of the checkpoint store.
+        job: The job's name.
+        model: A model like the one that was trained.
+        optimizer: One like that of the training.
+        state: More that was kept, by name.
+        sequence: Which commit; the newest whole one by default.
+
+    Returns:
+        The commit: its `cursor.step` and `time`, for example.
+
+    Raises:
+        ConfigurationError: there is no such commit, or it does not fit.
+        StoreError: the store can't be read.
+    """
+    log = CommitLog(open_store(store), job)
+    commit = log.at(sequence) if sequence is not None else log.newest().commit
+    if commit is None:
+        raise ConfigurationError(f"job '{job}' has no commit in {store} yet")
+    load_into(kept(model, optimizer, None, state or {}), *read_state(log.store, commit))
+    return commit
+
+
+@contextmanager
+def _told_by_exit_code(environ: Mapping[str, str]) -> Iterator[None]:
+    try:
+        yield
+    except InsituError as error:
+        sys.stdout.flush()
+        rank = environ.get("RANK", "0")
+        sys.stderr.write(f"insitu: rank {rank}: {type(error).__name__}: {error}\n")
+        sys.stderr.flush()
+        raise SystemExit(int(exit_code(error))) from error
+
+
+@contextmanager
+def _stopped_by_sigterm(stop: Callable[[], None]) -> Iterator[None]:
+    """SIGTERM means: commit and leave. Only a main thread may say so."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def asked(_number: int, _frame: FrameType | None) -> None:
+        stop()
+
+    before = signal.signal(signal.SIGTERM, asked)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

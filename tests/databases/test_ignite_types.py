@@ -21,7 +21,7 @@ from pyignite import datatypes as ignite_types
 from insitu.databases.ignite.arrow import rows_to_batch
 from insitu.databases.ignite.catalog import find_table
 from insitu.databases.ignite.codes import Code
-from insitu.databases.ignite.encode import write_value
+from insitu.databases.ignite.encode import write_as, write_value
 from insitu.databases.ignite.hashes import cache_id
 from insitu.databases.ignite.layout import RowLayout
 from insitu.databases.ignite.metadata import (
@@ -313,6 +313,22 @@ def test_a_complex_key_we_write_is_the_key_that_sql_wrote(ignite: Cluster, serve
     server.put("types_key", key, binary_object("TypesValue", V="from us"))
     assert server.batch("TYPES_KEY").to_pylist() == [{"A": 1, "B": "x", "V": "from us"}]
     assert ignite.sql("SELECT A, B, V FROM TYPES_KEY") == [[1, "x", "from us"]]
+
+
+def test_a_date_we_write_is_one_that_sql_can_read(ignite: Cluster, server: Server) -> None:
+    ignite.sql(
+        "CREATE TABLE TYPES_DATE (ID BIGINT PRIMARY KEY, D DATE) "
+        'WITH "template=p7,CACHE_NAME=types_date,WRAP_VALUE=false"'
+    )
+    body = bytearray(struct.pack("<ib", cache_id("types_date"), 0))
+    write_value(body, 1)
+    write_as(body, Code.JAVA_SERIALIZED, np.datetime64("2024-02-29", "ms"))
+    server.connection.request(PUT, body)
+    condition = "WHERE D = DATE '2024-02-29' AND YEAR(D) = 2024"
+    assert ignite.sql(f"SELECT ID FROM TYPES_DATE {condition}") == [[1]]
+    assert server.batch("TYPES_DATE").to_pylist() == [
+        {"ID": 1, "D": datetime.datetime(2024, 2, 29)}  # noqa: DTZ001 - columns have no zone
+    ]
 
 
 SQL_COLUMNS = {

@@ -113,6 +113,9 @@ def test_a_date_of_sql_is_read_from_its_java_serialization() -> None:
     millis = 1_704_153_600_000
     data = struct.pack("<BiBihq", 254, 15, 102, java_hash("java.sql.Date"), 0x6697, millis)
     assert decoded(data) == np.datetime64(millis, "ms")
+    out = bytearray()
+    write_as(out, Code.JAVA_SERIALIZED, np.datetime64(millis, "ms"))
+    assert out == data
 
 
 def test_any_other_java_serialization_is_unsupported() -> None:

@@ -16,6 +16,7 @@ import numpy as np
 
 from insitu.databases.ignite.codes import ARRAY_DTYPES, OBJECT_HEADER, REFERENCE_ARRAYS, Code, Flag
 from insitu.databases.ignite.hashes import bytes_hash, field_id, schema_id
+from insitu.databases.ignite.leaves import SQL_DATE
 from insitu.databases.ignite.objects import HEADER
 from insitu.databases.ignite.values import (
     Array,
@@ -129,6 +130,16 @@ def _decimal(out: bytearray, value: decimal.Decimal) -> None:
 
 def _date(out: bytearray, value: np.datetime64) -> None:
     out += struct.pack("<q", int(value.astype("datetime64[ms]").astype(np.int64)))
+
+
+def _sql_date(out: bytearray, value: np.datetime64) -> None:
+    """What a DATE column of SQL has to hold: a plain date there breaks every query over the row.
+
+    The type of such a field in the binary metadata is OBJECT.
+    """
+    out += struct.pack("<i", len(SQL_DATE) + 8)
+    out += SQL_DATE
+    _date(out, value)
 
 
 def _time(out: bytearray, value: np.timedelta64) -> None:
@@ -248,6 +259,7 @@ _LEAVES: Final[Mapping[Code, _Leaf]] = MappingProxyType(
         Code.DECIMAL: _decimal,
         Code.TIMESTAMP: _timestamp,
         Code.TIME: _time,
+        Code.JAVA_SERIALIZED: _sql_date,
         Code.BINARY_ENUM: _enum,
         **{code: _primitives(dtype) for code, dtype in ARRAY_DTYPES.items()},
     }

@@ -23,7 +23,10 @@ from insitu.errors import ProtocolError, UnsupportedType
 #: Digits of a decimal; Arrow's widest has 76, Python converts up to 4300 at once.
 _MAX_DECIMAL_BYTES: Final = 1024
 _MAX_SCALE: Final = 1 << 16
-_SQL_DATE: Final = struct.pack("<Bi", 102, java_hash("java.sql.Date"))
+
+#: How Java's serialization of a java.sql.Date begins; the checksum is of the class's fields.
+SQL_DATE: Final = struct.pack("<Bih", 102, java_hash("java.sql.Date"), 0x6697)
+
 _NANOS_PER_MILLI: Final = 1_000_000
 
 _INT: Final = struct.Struct("<i")
@@ -162,7 +165,7 @@ def _sql_date(span: Span, at: int, path: str) -> tuple[Value, int]:
     start = at + 4
     end = start + span.count(at, path)
     head, millis = start, end - 8
-    if end - start != 15 or bytes(span.buffer[head : head + 5]) != _SQL_DATE:
+    if end - start != 15 or bytes(span.buffer[head : head + 5]) != SQL_DATE[:5]:
         raise UnsupportedType(path, "an object serialized by Java, which only Java can read")
     return np.datetime64(_millis(span, millis, path), "ms"), end
 

@@ -162,7 +162,7 @@ class TestFailing:
     def test_the_restart_needs_a_reading_from_after_the_failure(self) -> None:
         scene = Scene().started().wait(10).ends(0, 1).ends(1, 75).ends(2, 75).wait(5).tick(2)
         assert scene.generation == 1
-        assert scene.doing == "Waiting: TopologyPending"
+        assert scene.doing == "Restarting"
         assert scene.read().settle().generation == 2
 
     def test_other_ranks_get_a_moment_to_leave_by_themselves(self) -> None:
@@ -247,10 +247,24 @@ class TestFailing:
 
     def test_fewer_rows_than_first_counted_fail_with_both_numbers(self) -> None:
         scene = Scene().started().read(rows=41).settle()
+        assert scene.doing == "Running"
+        assert scene.condition("TopologyResolved").reason is Reason.ROWS_MISSING
+        scene.again(4).settle()
         assert scene.condition("Failed").reason is Reason.DATA_LOST
         message = scene.condition("Failed").message
         assert "41 rows" in message
         assert "had 60" in message
+
+    def test_one_low_count_alone_ends_nothing(self) -> None:
+        scene = Scene().started().read(rows=41).settle().wait(9).read(rows=60).settle()
+        assert scene.doing == "Running"
+        assert scene.condition("TopologyResolved").status == "True"
+
+    def test_with_rows_missing_nothing_is_started_again(self) -> None:
+        scene = Scene().started()
+        for rank in range(3):
+            scene.ends(rank, 75)
+        assert scene.wait(1).read(rows=41).settle().doing == "Waiting: RowsMissing"
 
     def test_rows_are_not_counted_while_shards_move(self) -> None:
         assert Scene().started().read(rows=41, moving=[0]).settle().doing == "Running"

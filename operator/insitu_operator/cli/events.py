@@ -43,7 +43,7 @@ def _plan(now: Snapshot) -> Iterator[Event]:
             reading = now.observed.reading
             assert reading is not None
             plan = action.record.plan
-            because = f", after {_first_line(action.record.cause)}" if action.record.cause else ""
+            because = f", after {action.record.headline}" if action.record.cause else ""
             head = f"plan of generation {plan.generation}: {plan.world_size} ranks{because}"
             yield Event(
                 "plan",
@@ -145,7 +145,3 @@ def _node(snapshot: Snapshot, worker: Worker) -> str | None:
     if record is None or record.generation != worker.generation:
         return None
     return next((p.node for p in record.plan.ranks if p.rank == worker.rank), None)
-
-
-def _first_line(text: str) -> str:
-    return text.splitlines()[0] if text else ""

@@ -22,7 +22,13 @@ from insitu_operator.core.status import state_of
 from insitu_operator.core.summary import explanation, short_time
 from insitu_operator.local.run import Snapshot
 
-_COLOURS = {"Running": "green", "Succeeded": "green", "Failed": "red", "Stopping": "yellow"}
+_COLOURS = {
+    "Running": "green",
+    "Succeeded": "green",
+    "Failed": "red",
+    "Stopping": "yellow",
+    "Stopped": "yellow",
+}
 
 
 class Show(Protocol):
@@ -139,8 +145,11 @@ class LiveTable:
 def _overall(snapshot: Snapshot) -> list[RenderableType]:
     progress, trainer = newest(snapshot.observed.workers), snapshot.status.trainer_status
     parts: list[RenderableType] = []
+    line = Table.grid(padding=(0, 1))
     if progress is not None and progress.percent is not None:
-        parts.append(ProgressBar(total=100, completed=progress.percent, width=60))
+        bar: RenderableType = ProgressBar(total=100, completed=progress.percent, width=30)
+    else:
+        bar = ""
     if trainer is not None:
         now = trainer
         if progress is not None and progress.step >= trainer.step:
@@ -156,7 +165,8 @@ def _overall(snapshot: Snapshot) -> list[RenderableType]:
                     "rows_per_second": round(rows_per_second(progress) or 0),
                 }
             )
-        parts.append(Text(progress_line(now)))
+        line.add_row(bar, progress_line(now))
+        parts.append(line)
     commit = snapshot.status.checkpoint
     if commit is not None:
         age = ""

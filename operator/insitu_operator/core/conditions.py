@@ -66,6 +66,8 @@ def _topology(world: World) -> _Fact:
     topology = reading.topology
     if topology.orphans:
         return _Fact(_no(), Reason.PARTITIONS_LOST, orphans_message(topology.orphans))
+    if world.missing_rows:
+        return _Fact(_no(), Reason.ROWS_MISSING, world.missing_rows)
     left = world.unsettled_for
     if left is not None and (world.record is None or world.misfit):
         return _Fact(_no(), Reason.SHARDS_MOVING, f"{len(topology.moving)} shards are moving")

@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
-from insitu.api import OnChange, Reason
+from datetime import timedelta
+
+from insitu.api import ConditionType, Reason
 from insitu_operator.core.decision import Step
 from insitu_operator.core.ending import failure
 from insitu_operator.core.world import World
+
+CONFIRM_SECONDS = 3.0
+"""A count taken while a node leaves may be wrong; a job must not end by one such count."""
 
 
 def rows_lost(world: World) -> Step | None:
     """Some databases return fewer rows, without any error, after losing too many nodes.
 
-    Only a settled topology is believed: while copies move or are missing, counts are too.
+    The first low count is only said, in TopologyResolved; a second one, later, ends the job.
     """
-    topology, record = world.topology, world.record
-    if topology is None or record is None or world.spec.data.on_change is OnChange.CONTINUE:
+    said = world.status.condition(ConditionType.TOPOLOGY_RESOLVED)
+    if not world.missing_rows or said is None or said.reason is not Reason.ROWS_MISSING:
         return None
-    if topology.orphans or topology.moving or topology.rows is None or record.rows is None:
-        return None
-    if topology.rows >= record.rows:
+    if not world.read_since(said.last_transition_time + timedelta(seconds=CONFIRM_SECONDS)):
         return None
     return failure(
         world,
         Reason.DATA_LOST,
-        f"the table has {topology.rows} rows, but had {record.rows} when the job first counted"
-        f" them: {record.rows - topology.rows} are gone. They were deleted, or more database nodes"
-        " were lost than there are backups",
+        f"{world.missing_rows}. They were deleted, or more database nodes were lost than there are"
+        " backups",
     )

@@ -23,6 +23,8 @@ def not_ready(world: World, after: datetime | None = None) -> Step | None:
         return Step(Reason.PARTITIONS_LOST, orphans_message(topology.orphans))
     if not topology.nodes:
         return Step(Reason.DATABASE_UNAVAILABLE, "the database has no live node that holds data")
+    if world.missing_rows:
+        return Step(Reason.ROWS_MISSING, f"{world.missing_rows}; counting once more")
     if left := world.unsettled_for:
         return Step(
             Reason.SHARDS_MOVING,
@@ -79,7 +81,7 @@ def plan_next(
     message = f"generation {record.generation}: {made.world_size} ranks are being created"
     return Step(
         Reason.WAITING_FOR_WORKERS,
-        f"{message}, after {cause}" if cause else message,
+        f"{message}, after {record.headline}" if cause else message,
         tuple(actions),
         requeue_after=0.0,
     )

@@ -12,7 +12,7 @@ from insitu_operator.core.decision import Decision, Step
 from insitu_operator.core.ending import completed, finished
 from insitu_operator.core.gang import started
 from insitu_operator.core.loss import rows_lost
-from insitu_operator.core.observed import Observed
+from insitu_operator.core.observed import Observed, State
 from insitu_operator.core.restart import restarted
 from insitu_operator.core.status import write_status
 from insitu_operator.core.suspension import suspended
@@ -36,8 +36,10 @@ def _running(world: World) -> Step:
     """Nothing to do but to watch."""
     if all_running(world):
         return Step(Reason.ALL_RUNNING, requeue_after=world.unsettled_for if world.misfit else None)
-    reasons = [f"rank {w.rank}: {w.reason}" for w in world.current if w.reason]
-    return Step(Reason.STARTING, "; ".join(reasons[:5]))
+    ready = sum(w.state is not State.STARTING for w in world.current)
+    parts = [f"{ready} of {len(world.current)} ranks are running"]
+    parts += [f"rank {w.rank}: {w.reason}" for w in world.current if w.reason]
+    return Step(Reason.STARTING, "; ".join(parts[:6]))
 
 
 _POLICIES = (

@@ -14,6 +14,8 @@ from pydantic import TypeAdapter, ValidationError
 from insitu.errors import ConfigurationError
 from insitu_operator.core.plan import Plan
 
+LAST_LINES = ". Its last lines:\n"
+
 
 @dataclass(frozen=True)
 class Record:
@@ -36,6 +38,11 @@ class Record:
     @property
     def generation(self) -> int:
         return self.plan.generation
+
+    @property
+    def headline(self) -> str:
+        """The cause without the output of the trainer that it was."""
+        return self.cause.partition(LAST_LINES)[0]
 
     def to_json(self) -> bytes:
         """Readable by `from_json`, and by a person."""

@@ -18,6 +18,7 @@ from insitu_operator.core.decision import Step
 from insitu_operator.core.ending import failure, stop
 from insitu_operator.core.observed import State, Worker
 from insitu_operator.core.planning import not_ready, plan_next
+from insitu_operator.core.record import LAST_LINES
 from insitu_operator.core.world import World
 
 LINGER_SECONDS = 5.0
@@ -67,7 +68,7 @@ def describe(worker: Worker, world: World) -> str:
     node = next(p.node for p in world.record.plan.ranks if p.rank == worker.rank)
     text = f"rank {worker.rank} beside {node} {_how(worker)}"
     if worker.last_lines:
-        text += ". Its last lines:\n" + "\n".join(f"    {line}" for line in worker.last_lines)
+        text += LAST_LINES + "\n".join(f"    {line}" for line in worker.last_lines)
     return text
 
 
@@ -93,7 +94,11 @@ def _next_generation(world: World, culprit: Worker | None, cause: str) -> Step:
     assert record is not None
     ended = max((w.ended_at for w in world.current if w.ended_at), default=None)
     if wait := not_ready(world, after=ended):
-        return Step(wait.doing, f"{cause}. {wait.message}", requeue_after=wait.requeue_after)
+        return Step(
+            Reason.RESTARTING if wait.doing is Reason.TOPOLOGY_PENDING else wait.doing,
+            f"{wait.message}, after {cause}",
+            requeue_after=wait.requeue_after,
+        )
     if world.misfit and world.spec.placement.on_topology_change is OnTopologyChange.FAIL:
         return failure(world, Reason.TOPOLOGY_CHANGED, f"{world.misfit}; {cause}")
     crashed = culprit is not None and _crashed(culprit) and not world.misfit
@@ -129,7 +134,7 @@ def _pause(world: World, ended: datetime | None, seconds: float, cause: str) -> 
         return None
     return Step(
         Reason.RESTARTING,
-        f"{cause}. Starting again {seconds:.0f} s after that",
+        f"pausing {seconds:.0f} s, after {cause}",
         requeue_after=left,
     )
 

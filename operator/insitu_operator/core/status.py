@@ -48,8 +48,10 @@ def write_status(world: World, step: Step) -> Status:
 
 
 def state_of(worker: Worker) -> str:
-    """One word for people; a rank that was asked to leave is stopping."""
-    return "Stopping" if worker.living and worker.stopping else str(worker.state)
+    """One word for people; what a rank does that was asked to leave is no failure."""
+    if not worker.stopping or worker.state is State.SUCCEEDED:
+        return str(worker.state)
+    return "Stopping" if worker.living else "Stopped"
 
 
 def _counts(world: World) -> WorkerCounts:
@@ -109,6 +111,6 @@ def _nodes(world: World, *, fresh: bool) -> tuple[NodeStatus, ...]:
 
 
 def _reason(worker: Worker) -> str:
-    if worker.reason or worker.state is not State.FAILED or worker.exit_code is None:
+    if worker.reason or state_of(worker) != State.FAILED or worker.exit_code is None:
         return worker.reason
     return f"exit code {worker.exit_code}"

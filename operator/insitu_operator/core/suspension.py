@@ -21,4 +21,8 @@ def suspended(world: World) -> Step | None:
         )
     if world.current or world.older:
         actions = (*actions, DeleteWorkers(world.generation))
-    return Step(doing=Reason.SUSPENDED, message="held by spec.suspend", actions=actions)
+    return Step(
+        doing=Reason.SUSPENDED,
+        message="no rank runs until the suspension is lifted",
+        actions=actions,
+    )

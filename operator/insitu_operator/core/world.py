@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
 
-from insitu.api import ConditionType, Spec, Status
+from insitu.api import ConditionType, OnChange, Spec, Status
 from insitu.topology import Topology
 from insitu_operator.core import fit
 from insitu_operator.core.observed import Observed, State, Worker
@@ -99,6 +99,25 @@ class World:
         if self.record is None or reading is None:
             return ""
         return fit.misfit(self.record.plan, reading.topology, self.spec.placement.locality)
+
+    @property
+    def missing_rows(self) -> str:
+        """How many rows of the first count are gone, in words; empty if none or nobody cares.
+
+        Only a settled topology is believed: while copies move or are missing, counts are too.
+        """
+        topology, record = self.topology, self.record
+        if topology is None or record is None or self.spec.data.on_change is OnChange.CONTINUE:
+            return ""
+        if topology.orphans or topology.moving or topology.rows is None or record.rows is None:
+            return ""
+        gone = record.rows - topology.rows
+        if gone <= 0:
+            return ""
+        return (
+            f"the table has {topology.rows} rows, but had {record.rows} when the job first counted"
+            f" them: {gone} are gone"
+        )
 
     @property
     def node_gone(self) -> bool:

@@ -19,6 +19,7 @@ from types import FrameType
 from insitu.api import ConditionType, Status
 from insitu.api.status import CheckpointStatus
 from insitu.contract import Reporting, to_environ, write_document
+from insitu.databases import Database, DataSource, connect
 from insitu_operator.core.assignments import assignments
 from insitu_operator.core.decision import (
     Action,
@@ -68,7 +69,12 @@ class Outcome:
     interrupted: bool
 
 
-def run(prepared: Prepared, start: Start, show: Callable[[Snapshot], None]) -> Outcome:
+def run(
+    prepared: Prepared,
+    start: Start,
+    show: Callable[[Snapshot], None],
+    open_database: Callable[[DataSource], Database] = connect,
+) -> Outcome:
     """Runs the job to its end. Must be called from the main thread; leaves no process behind.
 
     The first SIGINT, SIGTERM or SIGHUP lets the ranks commit and leave; the second kills them.
@@ -80,7 +86,10 @@ def run(prepared: Prepared, start: Start, show: Callable[[Snapshot], None]) -> O
     """
     with prepared.folder.locked():
         beginning = begin(start, prepared.folder, prepared.store, prepared.name)
-        with HeartbeatServer(prepared.name) as heartbeats, TopologyWatch(prepared.source) as watch:
+        with (
+            HeartbeatServer(prepared.name) as heartbeats,
+            TopologyWatch(prepared.source, open_database) as watch,
+        ):
             return _Run(prepared, beginning, heartbeats, watch, show).to_the_end()
 
 

@@ -46,6 +46,11 @@ class Reason(enum.StrEnum):
         "ShardsMoving",
         "The database is moving shards between its nodes; the job waits a moment for it to settle.",
     )
+    ROWS_MISSING = (
+        "RowsMissing",
+        "The table has fewer rows than when the job began; it is counted once more before the job"
+        " fails with DataLost.",
+    )
 
     # Planning and starting.
     PLAN_RECORDED = "PlanRecorded", "Every shard belongs to one rank."

@@ -136,7 +136,8 @@ class NodeStatus(Model):
     rows: Count = Field(default=0, description="Rows in these shards, as planned.")
     rows_read: Count = Field(default=0, description="Rows read by the rank so far.")
     state: Annotated[str, StringConstraints(max_length=32)] = Field(
-        default="Waiting", description="Waiting, Starting, Running, Stopping, Succeeded or Failed."
+        default="Waiting",
+        description="Waiting, Starting, Running, Stopping, Stopped, Succeeded or Failed.",
     )
     reason: Text = Field(default="", description="Why the rank is not running, if it is not.")
 

@@ -1,0 +1,167 @@
+"""What the status of a job says, and how little it moves."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from insitu.api import ConditionType, Reason
+from insitu.errors import AuthenticationError, DatabaseUnavailable, DataLost, InsituError
+from insitu.progress import Progress
+from insitu_operator.core.record import Record
+from insitu_operator.core.summary import short_time
+from insitu_operator.core.unread import unread
+from tests.unit.job_builders import START, Scene
+
+REPORT = Progress(
+    epoch=1,
+    epochs=4,
+    step=30,
+    rows=20,
+    rows_total=60,
+    percent=33.4,
+    eta_seconds=80.0,
+    metrics={"loss": 0.123456789},
+    bytes_local=1000,
+    rows_local=27,
+    state="training",
+    updated=START.timestamp(),
+)
+
+
+def kstatus(scene: Scene) -> str:
+    """By the rules of kubernetes-sigs/cli-utils, pkg/kstatus/status/generic.go."""
+    if scene.job.status.observed_generation != scene.job.metadata.generation:
+        return "InProgress"
+    if scene.condition("Reconciling").status == "True":
+        return "InProgress"
+    return "Failed" if scene.condition("Stalled").status == "True" else "Current"
+
+
+def test_the_first_status_has_all_conditions_with_the_specs_generation() -> None:
+    status = Scene().decide().status
+    assert [c.type for c in status.conditions] == list(ConditionType)
+    assert all(c.observed_generation == 1 for c in status.conditions)
+    assert status.observed_generation == 1
+
+
+@pytest.mark.parametrize(
+    ("scene", "expected"),
+    [
+        (Scene().tick(), "InProgress"),
+        (Scene().read().tick(), "InProgress"),
+        (Scene().started(), "Current"),
+        (Scene(suspend=True).settle(), "Current"),
+        (Scene().started().ends(0, 64).settle(), "Failed"),
+        (Scene().cannot_read(Reason.ACCESS_DENIED).tick(), "Failed"),
+        (Scene().started().ends(0, 0).ends(1, 0).ends(2, 0).settle(), "Current"),
+    ],
+    ids=["new", "planned", "running", "suspended", "failed", "refused", "complete"],
+)
+def test_tools_that_follow_kstatus_understand_it(scene: Scene, expected: str) -> None:
+    assert kstatus(scene) == expected
+
+
+def test_a_transition_time_moves_only_with_the_status() -> None:
+    scene = Scene().tick()
+    first = scene.condition("Running").last_transition_time
+    scene.wait(10).read().tick(2)
+    assert scene.condition("Running").last_transition_time == first
+    scene.wait(10).settle()
+    assert scene.condition("Running").last_transition_time == scene.now
+
+
+def test_finished_is_true_in_both_ends() -> None:
+    failed = Scene().started().ends(0, 64).settle()
+    complete = Scene().started().ends(0, 0).ends(1, 0).ends(2, 0).settle()
+    for scene, reason in ((failed, "Failed"), (complete, "Succeeded")):
+        assert scene.condition("Finished").status == "True"
+        assert scene.condition("Finished").reason == reason
+
+
+def test_the_columns_of_a_running_job() -> None:
+    scene = Scene().started().reports(REPORT).tick()
+    summary = scene.job.status.summary
+    assert (summary.status, summary.nodes) == ("Running", "3/3 local")
+    assert (summary.progress, summary.eta) == ("33%", "80s")
+
+
+def test_one_remote_byte_is_not_all_local() -> None:
+    scene = Scene().started().reports(REPORT.model_copy(update={"bytes_remote": 1}), 0)
+    scene.reports(REPORT, 1, 2).tick()
+    assert scene.job.status.summary.nodes == "3/3 99% local"
+
+
+def test_trainer_status_speaks_for_all_ranks() -> None:
+    status = Scene().started().reports(REPORT).tick().job.status
+    trainer = status.trainer_status
+    assert trainer
+    assert (trainer.epoch, trainer.step, trainer.rows) == (1, 30, 20)
+    assert trainer.rows_per_second == 2  # 160 rows in 80 s
+    assert [(m.name, m.value) for m in trainer.metrics] == [("loss", "0.123457")]
+    assert status.locality.bytes_local == 3000
+    assert [n.rows_read for n in status.nodes] == [27, 27, 27]
+
+
+def test_the_status_follows_the_training_at_most_every_five_seconds() -> None:
+    scene = Scene().started().reports(REPORT).tick()
+    before = scene.job.status
+    soon = REPORT.model_copy(update={"step": 31, "updated": REPORT.updated + 4, "rows_local": 30})
+    assert scene.reports(soon).tick().job.status == before
+    later = soon.model_copy(update={"updated": REPORT.updated + 5})
+    trainer = scene.reports(later).tick().job.status.trainer_status
+    assert trainer
+    assert trainer.step == 31
+
+
+def test_a_complete_job_is_at_100_percent_with_its_last_numbers() -> None:
+    scene = Scene().started().reports(REPORT).tick()
+    last = REPORT.model_copy(update={"step": 99, "updated": REPORT.updated + 1, "state": "done"})
+    scene.reports(last).ends(0, 0).ends(1, 0).ends(2, 0).settle()
+    trainer = scene.job.status.trainer_status
+    assert trainer
+    assert (trainer.step, trainer.progress_percentage) == (99, 100)
+    assert scene.job.status.summary.eta == ""
+
+
+def test_nodes_name_machine_and_rows_of_each_rank() -> None:
+    nodes = Scene().started().job.status.nodes
+    assert [(n.database_node, n.node, n.shards, n.rows) for n in nodes] == [
+        ("a", "host-a", 2, 20),
+        ("b", "host-b", 2, 20),
+        ("c", "host-c", 2, 20),
+    ]
+
+
+def test_the_first_count_of_rows_stays() -> None:
+    scene = Scene().started().read(rows=70).settle()
+    assert scene.job.status.rows == 60
+
+
+def test_a_record_survives_being_written_and_read() -> None:
+    record = Scene().started().record
+    assert record
+    full = replace(record, crashes=2, disruptions=3, fruitless=1, step=40, cause="rank 1 ended")
+    assert Record.from_json(full.to_json()) == full
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (DatabaseUnavailable("x"), Reason.DATABASE_UNAVAILABLE),
+        (AuthenticationError("x"), Reason.ACCESS_DENIED),
+        (DataLost("x"), Reason.PARTITIONS_LOST),
+        (InsituError("x"), Reason.DATABASE_UNAVAILABLE),
+    ],
+)
+def test_a_failed_reading_has_a_reason(error: InsituError, reason: Reason) -> None:
+    assert unread(error).reason is reason
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0s"), (119, "119s"), (120, "2m"), (7199, "119m"), (7500, "2h05m"), (180000, "2d02h")],
+)
+def test_times_are_short(seconds: float, text: str) -> None:
+    assert short_time(seconds) == text

@@ -35,6 +35,7 @@ class MemoryDatabase:
     owners: Mapping[ShardId, Sequence[NodeId]] = field(default_factory=dict)
     lose_after: dict[NodeId, int] = field(default_factory=dict)
     closed: bool = False
+    limits: list[ReadLimits] = field(default_factory=list)
 
     def schema(self) -> pa.Schema:
         schema: pa.Schema = next(iter(self.shards.values())).schema
@@ -51,7 +52,8 @@ class MemoryDatabase:
         return sum(table.num_rows for table in self.shards.values())
 
     def reader(self, node: DatabaseNode, limits: ReadLimits = ReadLimits()) -> Reader:  # noqa: B008
-        return MemoryReader(self, node.id, limits)
+        self.limits.append(limits)
+        return MemoryReader(self, node.id)
 
     def writer(
         self, schema: pa.Schema, *, key: Sequence[str], options: Mapping[str, str] | None = None
@@ -71,8 +73,7 @@ class MemoryDatabase:
 class MemoryReader:
     """One node's copies."""
 
-    def __init__(self, database: MemoryDatabase, node: NodeId, limits: ReadLimits) -> None:
-        self.limits = limits
+    def __init__(self, database: MemoryDatabase, node: NodeId) -> None:
         self.counters = ReadCounters()
         self.database = database
         self.node = node

@@ -242,6 +242,21 @@ def test_progress_tells_how_far_the_whole_job_is(tmp_path: Path) -> None:
     assert progress.first_step_seconds is not None
 
 
+def test_a_wish_for_rows_a_page_becomes_a_limit_in_bytes() -> None:
+    database = MemoryDatabase(table(30))
+    wished = [replace(a, page_rows=20) for a in assignments(database, 1)]
+    assert used(train(database, wished)) == Counter(range(30))
+    assert database.limits[-1].page_bytes == 20 * 8
+
+
+def test_asked_to_stop_after_the_last_step_there_is_nothing_to_wait_for() -> None:
+    session = a_session(MemoryDatabase(table(3)))
+    for _ in session.batches(1, 3):
+        session.advance()
+    with pytest.raises(Left, match="after the last step, 1"):
+        session.stop()
+
+
 def test_the_database_is_closed_with_the_session() -> None:
     database = MemoryDatabase(table(3))
     train(database, assignments(database, 1))
@@ -254,7 +269,7 @@ def test_the_database_is_closed_with_the_session() -> None:
     every=st.integers(0, 4),
     killed_at=st.integers(1, 14),
 )
-@settings(max_examples=40)
+@settings(max_examples=25)  # each of them writes to a disk
 def test_another_number_of_ranks_goes_on_from_the_last_commit(
     before: int, after: int, every: int, killed_at: int
 ) -> None:

@@ -23,7 +23,7 @@ from insitu.data.cursor import Cursor, Taken
 from insitu.data.order import Order
 from insitu.data.quota import quotas
 from insitu.data.stream import RankStream
-from insitu.databases import Database
+from insitu.databases import Database, ReadLimits
 from insitu.errors import ConfigurationError, Left
 from insitu.locality import LocalFirst
 from insitu.meeting import Introduction, Meeting, meet
@@ -98,8 +98,13 @@ class Session:
     def stop(self) -> None:
         """Asks all ranks to commit and leave at the next step. Safe to call from a signal handler
         and more than once.
+
+        Raises:
+            Left: there is no next step; everything is committed.
         """
         self._stopping = True
+        if self._speed.state == "done":
+            raise Left(f"asked to stop after the last step, {self.cursor.step}")
 
     def batches(self, epochs: int | None = None, batch_size: int | None = None) -> Iterator[Batch]:
         """The batches that are left of `epochs` passes over the data, `advance` after each.
@@ -213,6 +218,8 @@ class Session:
 
     def _meet(self, epochs: int, size: int) -> Meeting:
         sample = self._sample()
+        if sample and (rows := self._assignment.page_rows):
+            self._ask_for_pages(int(rows * sample.nbytes / sample.num_rows))
         return meet(
             self._collective,
             Introduction(
@@ -239,6 +246,14 @@ class Session:
             finally:
                 stream.close()
         return None
+
+    def _ask_for_pages(self, page_bytes: int) -> None:
+        """Opens the readers afresh; they still ask for no more than their database can bear."""
+        self._reader.close()
+        limits = ReadLimits(page_bytes=max(1, page_bytes))
+        self._reader = LocalFirst(
+            self._assignment, lambda node: self._database.reader(node, limits)
+        )
 
     def _report(self, *, at_once: bool) -> None:
         self._file.write(

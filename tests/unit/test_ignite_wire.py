@@ -300,6 +300,7 @@ def test_a_page_the_server_had_no_memory_for_can_be_told() -> None:
     ("text", "said"),
     [
         ("class org.a.B: class org.c.D$E: What [x=1, y=[2]]", "What"),
+        ("50000: class org.a.B: partition has been lostPart [part=1]", "partition has been lost"),
         ('Failed to parse query. Column "A" not found; SQL statement:\nSELECT', None),
         ("javax.cache.CacheException: ", "javax.cache.CacheException:"),
         ("", "no reason given"),

@@ -22,7 +22,7 @@ AUTHENTICATION_FAILED = 2000
 _SECURITY = 1012
 _RESOURCE_GONE = 1011
 
-_CLASS = re.compile(r"^(?:class |Caused by: )*(?:[a-z_]\w*\.)+[A-Z][\w$]*: ?")
+_CLASS = re.compile(r"^(?:\d{5}: )?(?:class |Caused by: )*(?:(?:[a-z_]\w*\.)+[A-Z][\w$]*: ?)?")
 _DUMP = re.compile(r"\s*\[[^\s\[\]=]+(?: [^\s\[\]=]+){0,3}=.*$", re.DOTALL)
 
 
@@ -47,9 +47,10 @@ def sentence(text: str) -> str:
     'No nodes for 7'
     """
     line = text.strip().split("\n", 1)[0].split("; SQL statement:", 1)[0].strip()
-    while (match := _CLASS.match(line)) and match.end() < len(line):
+    while (match := _CLASS.match(line)) and 0 < match.end() < len(line):
         line = line[match.end() :]
-    return _DUMP.sub("", line).strip() or line or "no reason given"
+    said = _DUMP.sub("", line).strip() or line or "no reason given"
+    return re.sub(r"\blostParts?\b", "lost", said)  # the server forgets a space before its dump
 
 
 def explain(where: str, status: int, text: str) -> InsituError:
@@ -66,10 +67,10 @@ def explain(where: str, status: int, text: str) -> InsituError:
         return NotOwner(f"Ignite node {where} has no readable copy of the partition: {said}")
     if "failed to reserve partition" in low:
         return NotOwner(f"Ignite node {where} has no readable copy of a partition: {said}")
-    if "partition" in low and re.search(r"\blost|lostparts", low):
+    if "partition" in low and re.search(r"\blost", low):
         return DataLost(
-            f"Ignite at {where}: {said}. A partition has lost all its copies; bring its nodes "
-            "back, or reset it with Ignite's control utility and load the rows again"
+            f"Ignite at {where}: {said.rstrip('.')}. A partition has lost all its copies; bring "
+            "its nodes back, or reset it with Ignite's control utility and load the rows again"
         )
     if "cluster is inactive" in low or "cluster is not active" in low:
         return DatabaseUnavailable(

@@ -55,6 +55,7 @@ def open_socket(
     """A logged-in socket and the id of the node behind it; see `wire.Connection.open`."""
     deadline = time.monotonic() + timeout
     where = spelled(host, port)
+    hung_up = False
     while True:
         remaining = max(deadline - time.monotonic(), 0.001)
         sock = _connect(host, port, certificate, remaining)
@@ -62,6 +63,13 @@ def open_socket(
             reply = _handshake(sock, credentials)
         except (OSError, ProtocolError) as error:
             sock.close()
+            if certificate is not None and _is_end(error):
+                # Java ends a TLS connection it does not like without a word, and so does a node
+                # that is just stopping; but that one does not do it twice.
+                if hung_up:
+                    raise AuthenticationError(tls.unwanted(where, certificate)) from error
+                hung_up = True
+                continue
             raise _hung_up(where, (host, port), certificate, error) from error
         if isinstance(reply, _Accepted):
             sock.settimeout(timeout)
@@ -162,12 +170,13 @@ def _hung_up(
         return ProtocolError(f"what answers at {where} is not Ignite's client port: {error}")
     if isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError) and certificate:
         return tls.refused(where, error, certificate)
-    gone = isinstance(error, ConnectionError | ssl.SSLEOFError)
-    if gone and certificate is None and tls.speaks_tls(address):
+    if certificate is None and _is_end(error) and tls.speaks_tls(address):
         return AuthenticationError(tls.plain_client(where))
-    if gone and certificate is not None and certificate.certificate is None:
-        return AuthenticationError(tls.client_certificate_wanted(where))
     return DatabaseUnavailable(f"Ignite at {where} {why(error)}")
+
+
+def _is_end(error: Exception) -> bool:
+    return isinstance(error, ConnectionError | ssl.SSLEOFError)
 
 
 def _speaks_plain(address: tuple[str, int]) -> bool:

@@ -67,13 +67,8 @@ def refused(where: str, error: ssl.SSLError, tls: Tls) -> InsituError:
     reason = error.reason or str(error)
     if "WRONG_VERSION_NUMBER" in reason or "RECORD_LAYER_FAILURE" in reason:
         return AuthenticationError(plain_server(where))
-    if tls.certificate is None and "CERTIFICATE" in reason:
-        return AuthenticationError(client_certificate_wanted(where))
     if "ALERT" in reason:
-        return AuthenticationError(
-            f"Ignite at {where} refused the client certificate {tls.certificate} ({reason}); "
-            "it must be signed by an authority in the server's trust store"
-        )
+        return AuthenticationError(f"{unwanted(where, tls)} ({reason})")
     return AuthenticationError(f"the TLS handshake with Ignite at {where} failed: {reason}")
 
 
@@ -104,11 +99,17 @@ def plain_client(where: str) -> str:
     )
 
 
-def client_certificate_wanted(where: str) -> str:
-    """The message for a server that hung up on a client without a certificate."""
+def unwanted(where: str, tls: Tls) -> str:
+    """The message for a server that hangs up right after the TLS handshake, time and again."""
+    if tls.certificate is None:
+        return (
+            f"Ignite at {where} closes the connection right after the TLS handshake: it asks "
+            "clients for a certificate; give tls.certificate and tls.key"
+        )
     return (
-        f"Ignite at {where} closed the connection right after the TLS handshake: it asks clients "
-        "for a certificate; give tls.certificate and tls.key"
+        f"Ignite at {where} closes the connection right after the TLS handshake: it does not "
+        f"accept the client certificate {tls.certificate}, which must be signed by an authority "
+        "in the server's trust store"
     )
 
 

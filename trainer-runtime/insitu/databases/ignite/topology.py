@@ -149,9 +149,10 @@ def _warnings(
             f"{len(unreachable)} node(s) hold copies but have no client port; "
             "configure clientConnectorConfiguration on every server"
         )
-    if group.mode != "REPLICATED" and group.backups == 0:
+    replicated = group.mode == "REPLICATED"
+    if not replicated and group.backups == 0:
         found.append("the table has no backups: losing any node loses rows")
-    if group.loss_policy == "IGNORE":
+    if not replicated and group.loss_policy == "IGNORE":
         found.append(
             "partitionLossPolicy is IGNORE: losing more nodes than there are backups is silent, "
             "the rows are just gone; READ_WRITE_SAFE reports it"

@@ -9,7 +9,7 @@ from insitu.databases.ignite import sql
 from insitu.databases.ignite.catalog import Table
 from insitu.databases.ignite.faults import ServerError
 from insitu.databases.ignite.wire import Connection
-from insitu.errors import NotOwner
+from insitu.errors import DataLost, NotOwner
 
 _CACHE_SIZE = 1020
 _PRIMARY = 2
@@ -46,8 +46,8 @@ def count_partitions(connection: Connection, table: Table, partitions: int) -> l
                 counts.append(sql.receive(connection, waiting.popleft())[0][0])
             waiting.append(sql.send(connection, statement, partitions=[partition]))
         counts += [sql.receive(connection, waiting.popleft())[0][0] for _ in range(len(waiting))]
-    except (ServerError, NotOwner):
-        # A replicated table can't be asked by partition; a moving one not at this moment.
+    except (ServerError, NotOwner, DataLost):
+        # A replicated table can't be asked by partition, nor one with copies moving or lost.
         for request_id in waiting:
             _discard(connection, request_id)
         return None
@@ -63,5 +63,5 @@ def equal_shares(rows: int, partitions: int) -> list[int]:
 def _discard(connection: Connection, request_id: int) -> None:
     try:
         sql.receive(connection, request_id)
-    except (ServerError, NotOwner):
+    except (ServerError, NotOwner, DataLost):
         return

@@ -18,6 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from insitu.databases import Credentials, Database, DataSource, Tls, Writer, connect
 from insitu.errors import ConfigurationError
+from insitu_operator.cli.failures import explained
 from insitu_operator.cli.files import Rows, numbered, open_files
 from insitu_operator.cli.keys import check_names, check_values
 
@@ -67,6 +68,7 @@ Report = Callable[[int], None]
 @click.option("--certificate", type=click.Path(path_type=Path), metavar="PEM", help="Our own.")
 @click.option("--certificate-key", type=click.Path(path_type=Path), metavar="PEM")
 @click.option("--writers", type=click.IntRange(1, 32), default=4, show_default=True)
+@explained
 def load(
     files: tuple[Path, ...],
     endpoints: tuple[str, ...],

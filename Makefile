@@ -1,13 +1,13 @@
 # `make` alone lists what there is. Every target sets up what it needs first.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test bench check format
+.PHONY: help setup demo test test-cluster bench check format
 
 bin := .venv/bin
 # A heading between the parts of a long output.
 part = @printf '\n== %s\n' '$(1)'
 
 help: ## List these targets
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "make %-8s %s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "make %-12s %s\n", $$1, $$2}'
 
 setup: ## Install all that the other targets need (instant when nothing changed)
 	@testbed/setup
@@ -30,7 +30,10 @@ check: setup ## Lint, types, import rules and unit tests: fast
 
 test: check ## Everything that `check` does, and the tests on real servers
 	$(call part,Tests on real servers)
-	$(bin)/pytest --quiet --durations=10 --ignore=tests/unit
+	$(bin)/pytest --quiet --durations=10 --ignore=tests/unit --ignore=tests/cluster
+
+test-cluster: setup ## Tests on a real Kubernetes (builds it at first: a quarter of an hour)
+	$(bin)/pytest --quiet --durations=10 tests/cluster
 
 bench: setup ## Measure, one JSON line per result
 	@$(bin)/python -m benchmarks

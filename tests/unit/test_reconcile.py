@@ -311,7 +311,7 @@ class TestTopologyChanges:
     def test_a_lost_node_stops_the_ranks_and_plans_anew(self) -> None:
         scene = Scene().started().wait(9).read("ac").tick()
         stop = next(a for a in scene.actions if isinstance(a, StopWorkers))
-        assert "database node b (rank 1) is gone" in stop.why
+        assert "database node b (rank 1) went away" in stop.why
         scene.settle().again().settle()
         assert (scene.doing, scene.generation, len(scene.workers)) == ("Running", 2, 2)
 
@@ -357,7 +357,7 @@ class TestTopologyChanges:
     def test_fail_ends_the_job(self) -> None:
         scene = Scene(placement={"onTopologyChange": "Fail"}).started().read("ac").settle()
         assert scene.condition("Failed").reason is Reason.TOPOLOGY_CHANGED
-        assert "database node b (rank 1) is gone" in scene.condition("Failed").message
+        assert "database node b (rank 1) went away" in scene.condition("Failed").message
 
 
 class TestSuspension:

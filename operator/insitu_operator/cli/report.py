@@ -23,6 +23,8 @@ def report(
         lines += [f"  {line}" for line in told.splitlines()]
     if trainer is not None:
         lines.append(f"  steps: {trainer.step:,}, epochs: {trainer.epoch:,}")
+        if trainer.inexact_epochs:
+            lines.append(f"  epochs that were not exact: {trainer.inexact_epochs}")
         lines += [f"  {metric.name}: {metric.value}" for metric in trainer.metrics]
     read = sum(node.rows_read for node in status.nodes)
     share = local_share(status.locality)

@@ -18,7 +18,7 @@ def misfit(plan: Plan, topology: Topology, locality: Locality) -> str:
     if gone:
         ranks = ", ".join(f"{part.node} (rank {part.rank})" for part in gone[:5])
         more = f" and {len(gone) - 5} more" if len(gone) > 5 else ""
-        return f"database node {ranks}{more} is gone"
+        return f"database node {ranks}{more} went away"
     owners = {shard.id: shard.owners for shard in topology.shards}
     if owners.keys() != plan.rank_of.keys():
         return (
@@ -32,5 +32,5 @@ def misfit(plan: Plan, topology: Topology, locality: Locality) -> str:
         remote = set(part.remote)
         for shard in part.shards:
             if shard not in remote and part.node not in owners[shard]:
-                return f"{part.node} (rank {part.rank}) no longer owns shard {shard}"
+                return f"shard {shard} moved away from {part.node} (rank {part.rank})"
     return ""

@@ -32,7 +32,7 @@ def started(world: World) -> Step | None:
         return (
             None
             if world.current
-            else plan_next(world, cause=f"no rank of generation {world.generation} was left")
+            else plan_next(world, cause=f"all ranks of generation {world.generation} had left")
         )
     if wait := not_ready(world):
         return wait

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import UTC, datetime
 
 from insitu.api.status import TrainerStatus, metrics_of
@@ -28,15 +28,18 @@ def rows_per_second(progress: Progress) -> float | None:
 
 
 def trainer_status(
-    workers: Iterable[Worker], before: TrainerStatus | None, *, complete: bool
+    workers: Collection[Worker], before: TrainerStatus | None, *, complete: bool
 ) -> TrainerStatus | None:
-    """The ranks' newest report; `before` where that is younger than `EVERY_SECONDS`."""
+    """The ranks' newest report; `before` where that is younger than `EVERY_SECONDS`.
+
+    The last report of ranks that have all ended is never left out.
+    """
     progress = newest(workers)
     if progress is None or progress.updated <= 0:
         status = before
     else:
         status = _status(progress)
-        if before and not complete:
+        if before and any(w.living for w in workers):
             age = (status.last_updated_time - before.last_updated_time).total_seconds()
             status = status if age >= EVERY_SECONDS else before
     if status and complete:
@@ -54,6 +57,7 @@ def _status(progress: Progress) -> TrainerStatus:
         step=progress.step,
         rows=progress.rows,
         rows_per_second=round(rows_per_second(progress) or 0.0),
+        inexact_epochs=progress.inexact_epochs,
         metrics=metrics_of(list(progress.metrics.items())[:256]),
         last_updated_time=datetime.fromtimestamp(int(progress.updated), UTC),
     )

@@ -104,6 +104,9 @@ class TrainerStatus(Model):
     step: Count = Field(default=0, description="Optimizer steps so far, over the whole job.")
     rows: Count = Field(default=0, description="Rows taken in this epoch, over all ranks.")
     rows_per_second: Count = Field(default=0, description="Present speed, over all ranks.")
+    inexact_epochs: Count = Field(
+        default=0, description="Epochs that missed or repeated rows because the table changed."
+    )
     metrics: tuple[Metric, ...] = Field(
         default=(), max_length=256, description="Newest metrics, by name."
     )

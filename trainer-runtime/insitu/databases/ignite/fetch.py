@@ -23,6 +23,7 @@ from insitu.databases.ignite.pages import (
     SCAN,
     Page,
     PageSize,
+    cursor_limit,
     cursor_request,
     parse_next,
     parse_scan,
@@ -77,6 +78,11 @@ class Scan:
     error: BaseException | None = None
     reopenings: int = 0
 
+    @property
+    def awaited(self) -> bool:
+        """Whether somebody waits for a page that is not here yet."""
+        return self.waiting > len(self.pages)
+
 
 class Fetcher:
     """Fetches pages ahead for all open scans. Thread-safe."""
@@ -88,11 +94,14 @@ class Fetcher:
         connect: Callable[[], Connection],
         *,
         connections: int,
+        heap: int | None,
         size: PageSize,
         budget: Budget,
         counters: ReadCounters,
     ) -> None:
-        """`connect` opens one more connection to the same node as `first`."""
+        """`connect` opens one more connection to the same node as `first`, with that `heap`."""
+        self._heap = heap
+        self._longest: int | None = None
         self._cache_id = cache_id
         self._connect = connect
         self._size = size
@@ -180,6 +189,8 @@ class Fetcher:
             except DatabaseUnavailable:  # nobody waits for a cursor to be closed
                 with self._work:
                     self._lost(worker)
+            with self._work:  # what was full or busy before may let others go on now
+                self._work.notify_all()
 
     def _next_job(self, worker: _Worker) -> Callable[[], None] | None:
         """What this worker's connection is for next; None at the end."""
@@ -192,20 +203,40 @@ class Fetcher:
                     asked = self._size.bytes
                     self._budget.ask(asked)
                     return partial(self._fetch, worker, scan, asked)
-                self._work.wait()
+                if not worker.stale:
+                    self._work.wait()
             return None
 
     def _choose(self, worker: _Worker) -> Scan | None:
+        may_open = self._cursors() < cursor_limit(
+            self._size.row_bytes, self._longest, len(self._workers), self._heap
+        )
         ready = [
             scan
             for scan in self._scans
-            if not scan.busy and (scan.cursor is None or scan.cursor.worker is worker)
+            if not scan.busy and (may_open if scan.cursor is None else scan.cursor.worker is worker)
         ]
         # min() takes the first of equals: the one that was opened first.
-        best = min(ready, key=lambda scan: (not scan.waiting, len(scan.pages)), default=None)
-        if best and self._budget.admits(self._size.bytes, awaited=bool(best.waiting)):
+        best = min(ready, key=lambda scan: (not scan.awaited, len(scan.pages)), default=None)
+        if best and self._budget.admits(self._size.bytes, awaited=best.awaited):
             return best
+        if not may_open:
+            self._make_room()
         return None
+
+    def _cursors(self) -> int:
+        """Open at the server, or about to be."""
+        opened = sum(scan.busy or scan.cursor is not None for scan in self._scans)
+        return opened + sum(len(worker.stale) for worker in self._workers)
+
+    def _make_room(self) -> None:
+        """Gives up a cursor for a scan that is waited for and has none, if nothing else goes on."""
+        if any(scan.busy for scan in self._scans) or any(each.stale for each in self._workers):
+            return
+        if any(scan.awaited and scan.cursor is None for scan in self._scans):
+            opened = [scan for scan in self._scans if scan.cursor is not None]
+            self._forget_cursor(max(opened, key=lambda scan: (not scan.awaited, len(scan.pages))))
+            self._work.notify_all()
 
     def _close_cursor(self, worker: _Worker, number: int) -> None:
         if worker.connection is not None:
@@ -264,6 +295,7 @@ class Fetcher:
             self._arrival.notify_all()
         if not page.more:
             scan.cursor = None
+            self._longest = max(self._longest or 0, cursor.seen)
             if cursor.seen < scan.next_row and scan.next_row > scan.skip:
                 scan.error = DataChanged(
                     f"partition {scan.partition} has {cursor.seen} rows now, and "

@@ -68,6 +68,7 @@ class IgniteReader:
             first,
             self._open,
             connections=limits.connections,
+            heap=self._heap_bytes,
             size=PageSize(limit),
             budget=Budget(limits.buffer_bytes, limit),
             counters=self.counters,

@@ -14,10 +14,12 @@ from insitu_operator.core.status import state_of
 from insitu_operator.core.summary import explanation, short_time
 from insitu_operator.local.run import Snapshot
 
+INTERRUPTED = "interrupted: the ranks write a checkpoint and leave; a second signal kills them"
+
 
 @dataclass(frozen=True)
 class Event:
-    """`kind` is one of job, plan, worker, progress, checkpoint and end.
+    """`kind` is one of job, plan, worker, progress, checkpoint, interrupt and end.
 
     `lines` are for people, `data` for machines.
     """
@@ -30,6 +32,8 @@ class Event:
 
 def changes(before: Snapshot | None, now: Snapshot) -> Iterator[Event]:
     """Everything that is new in `now`, in the order in which it follows."""
+    if now.interrupted and not (before and before.interrupted):
+        yield Event("interrupt", now.at, (INTERRUPTED,), {})
     yield from _plan(now)
     yield from _workers(before, now)
     yield from _job(before, now)

@@ -13,7 +13,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from insitu_operator.cli.events import Event, changes, progress_line
+from insitu_operator.cli.events import INTERRUPTED, Event, changes, progress_line
 from insitu_operator.cli.plan_table import plan_table
 from insitu_operator.cli.rates import Rates
 from insitu_operator.core.decision import RecordPlan
@@ -22,6 +22,7 @@ from insitu_operator.core.status import state_of
 from insitu_operator.core.summary import explanation, short_time
 from insitu_operator.local.run import Snapshot
 
+_MOST_RANKS = 32
 _COLOURS = {
     "Running": "green",
     "Succeeded": "green",
@@ -116,9 +117,9 @@ class LiveTable:
         if status.restarts:
             head.append(f"  restarts: {status.restarts}")
         parts: list[RenderableType] = [head, self._ranks(snapshot), *_overall(snapshot)]
-        waiting = explanation(status)
-        if waiting:
-            parts.append(Text(waiting, style="yellow"))
+        told = INTERRUPTED if snapshot.interrupted else explanation(status)
+        if told:
+            parts.append(Text(told, style="yellow"))
         return Group(*parts)
 
     def _ranks(self, snapshot: Snapshot) -> Table:
@@ -128,7 +129,7 @@ class LiveTable:
                 name, justify="left" if name in ("database node", "state") else "right"
             )
         nodes = {n.rank: n.database_node for n in snapshot.status.nodes}
-        for worker in snapshot.observed.workers:
+        for worker in snapshot.observed.workers[:_MOST_RANKS]:
             state, progress = state_of(worker), worker.progress
             rows = progress.rows_local + progress.rows_remote if progress else 0
             table.add_row(
@@ -139,6 +140,8 @@ class LiveTable:
                 f"{self._rates.of(worker.rank):,.0f}",
                 str(snapshot.pids.get(worker.rank, "")),
             )
+        if (more := len(snapshot.observed.workers) - _MOST_RANKS) > 0:
+            table.add_row("", f"and {more} more")
         return table
 
 

@@ -70,16 +70,15 @@ class TrainerProcess:
         self._kill_at = time.monotonic() + grace_seconds
         self._signal(signal.SIGTERM)
 
-    def kill(self) -> None:
-        """Ends the supervisor and its command now, and returns when both are gone."""
+    def hurry(self) -> None:
+        """Asks the supervisor; the second time it kills the command with its process group."""
         self.stopping = True
-        if self._process.poll() is None:
-            # The supervisor takes its second request for "kill the command"; alone it can do
-            # that to the whole process group.
-            self._signal(signal.SIGTERM)
-            self._signal(signal.SIGTERM)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(_LAST_RESORT_SECONDS)
+        self._signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Returns when the supervisor and its command are gone; give `hurry` a moment before."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(_LAST_RESORT_SECONDS)
         self._signal(signal.SIGKILL)
         self._process.wait()
 

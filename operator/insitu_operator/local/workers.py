@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,6 +15,8 @@ from insitu_operator.core.decision import (
 )
 from insitu_operator.core.observed import State, Worker
 from insitu_operator.local.process import TrainerProcess
+
+_BETWEEN_SIGNALS_SECONDS = 0.2
 
 
 @dataclass
@@ -74,10 +77,19 @@ class LocalWorkers:
                 del self._places[rank]
 
     def kill(self) -> None:
-        """Ends every process now."""
-        for place in self._places.values():
-            if place.process is not None and place.exit_code is None:
-                place.process.kill()
+        """Ends every process now, and returns when they are gone."""
+        running = [
+            place.process
+            for place in self._places.values()
+            if place.process is not None and place.process.exit_code() is None
+        ]
+        for _ in range(2 if running else 0):
+            for process in running:
+                process.hurry()
+            # Two signals at once would arrive as one.
+            time.sleep(_BETWEEN_SIGNALS_SECONDS)
+        for process in running:
+            process.kill()
 
     def observe(self) -> tuple[Worker, ...]:
         """All places, by rank."""

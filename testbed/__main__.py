@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import shlex
+
 import click
 from rich.console import Console
 from rich.table import Table
 
+from testbed import cluster as kubernetes
+from testbed.cluster import binaries
+from testbed.cluster import detached as kubernetes_detached
 from testbed.ignite import BootFailed, detached, start
 
 _HERE = ".venv/bin/python -m testbed ignite"
+_CLUSTER = ".venv/bin/python -m testbed cluster"
 
 
 @click.group(help=__doc__, context_settings={"help_option_names": ["-h", "--help"]})
@@ -94,6 +100,62 @@ def status() -> None:
         table.add_row(node.id, f"{node.host}:{node.port}", pid, memory, "yes" if ready else "no")
     Console().print(table)
     raise SystemExit(0 if all_ready else 1)
+
+
+@main.group()
+def cluster() -> None:
+    """A Kubernetes cluster whose nodes are namespaces of this machine."""
+
+
+@cluster.command("up")
+@click.option("--nodes", default=3, show_default=True, type=click.IntRange(1, 99))
+@click.option("--name", "names", multiple=True, help="Of a node; as often as there are nodes.")
+def cluster_up(nodes: int, names: tuple[str, ...]) -> None:
+    """Start a cluster and leave it running; the first time, build Kubernetes."""
+    if kubernetes_detached.find() is not None:
+        raise click.ClickException(f"a cluster is up already; stop it with: {_CLUSTER} down")
+    try:
+        started = kubernetes.start(nodes, node_names=names or None, detached=True)
+    except (RuntimeError, OSError, ValueError) as problem:
+        raise click.ClickException(str(problem)) from problem
+    record = kubernetes_detached.detach(started)
+    for name, ip in record.nodes.items():
+        click.echo(f"{name}  {ip}")
+    click.echo(f"\nexport KUBECONFIG={shlex.quote(str(record.kubeconfig))}")
+    click.echo(f"export PATH={shlex.quote(str(binaries.KUBERNETES.folder))}:$PATH")
+    click.echo(f"\nStop it with: {_CLUSTER} down")
+
+
+@cluster.command("down")
+def cluster_down() -> None:
+    """Stop the cluster, and remove what crashed ones left behind."""
+    stopped = kubernetes_detached.stop()
+    click.echo(f"removed {len(stopped)} cluster(s)" if stopped else "no cluster is up")
+
+
+@cluster.command("status")
+def cluster_status() -> None:
+    """Show the nodes and all pods; exit code 1 when a node is not Ready."""
+    record = kubernetes_detached.find()
+    if record is None:
+        click.echo(f"no cluster is up; start one with: {_CLUSTER} up")
+        raise SystemExit(1)
+    try:
+        click.echo(record.kubectl("get", "nodes", "-o", "wide"))
+        click.echo(record.kubectl("get", "pods", "--all-namespaces", "-o", "wide"), nl=False)
+        ready = record.kubectl.ready("nodes")
+    except kubernetes.KubectlFailed as problem:
+        raise click.ClickException(str(problem)) from problem
+    raise SystemExit(0 if all(ready.get(name, False) for name in record.nodes) else 1)
+
+
+@cluster.command("kubeconfig")
+def cluster_kubeconfig() -> None:
+    """Print the path of the administrator's kubeconfig."""
+    record = kubernetes_detached.find()
+    if record is None:
+        raise click.ClickException(f"no cluster is up; start one with: {_CLUSTER} up")
+    click.echo(record.kubeconfig)
 
 
 if __name__ == "__main__":

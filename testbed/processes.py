@@ -6,7 +6,7 @@ import contextlib
 import re
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import psutil
@@ -15,11 +15,17 @@ _FRAME = re.compile(r"\s+(at |\.\.\. \d+ more)")
 
 
 def spawn(
-    command: Sequence[str], *, folder: Path, log: Path, inherit: Sequence[int] = (), tied: bool
+    command: Sequence[str],
+    *,
+    folder: Path,
+    log: Path,
+    inherit: Sequence[int] = (),
+    tied: bool,
+    environment: Mapping[str, str] | None = None,
 ) -> subprocess.Popen[bytes]:
-    """Starts a server in its own session with an empty environment.
+    """Starts a server in its own session, with nothing of this process's environment.
 
-    The environment is empty because some servers publish theirs to every client.
+    Some servers publish their environment to every client.
 
     Args:
         command: The server and its arguments; the executable by its path.
@@ -27,6 +33,7 @@ def spawn(
         log: Receives all it says, after what is there already.
         inherit: File descriptors it keeps open.
         tied: The kernel kills it when the thread that called this ends (Linux).
+        environment: What it needs there, beside the locale.
     """
     if tied and sys.platform == "linux":
         command = ["/usr/bin/setpriv", "--pdeathsig", "KILL", "--", *command]
@@ -34,7 +41,7 @@ def spawn(
         return subprocess.Popen(
             command,
             cwd=folder,
-            env={"LANG": "C.UTF-8"},
+            env={"LANG": "C.UTF-8", **(environment or {})},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

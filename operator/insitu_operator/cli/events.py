@@ -107,22 +107,20 @@ def _checkpoint(before: Snapshot | None, now: Snapshot) -> Iterator[Event]:
     commit = now.status.checkpoint
     if commit is None or (before and before.status.checkpoint == commit):
         return
-    yield Event(
-        "checkpoint",
-        now.at,
-        (f"checkpoint of step {commit.step}: {commit.uri}",),
-        {"step": commit.step, "uri": commit.uri},
-    )
+    # People read of it in the progress; a line for each would drown everything else.
+    yield Event("checkpoint", now.at, (), {"step": commit.step, "uri": commit.uri})
 
 
 def _progress(before: Snapshot | None, now: Snapshot) -> Iterator[Event]:
     trainer = now.status.trainer_status
     if trainer is None or (before and before.status.trainer_status == trainer):
         return
+    commit = now.status.checkpoint
+    kept = f", checkpoint of step {commit.step}" if commit else ""
     yield Event(
         "progress",
         now.at,
-        (progress_line(trainer),),
+        (progress_line(trainer) + kept,),
         trainer.model_dump(mode="json", by_alias=True, exclude_none=True),
     )
 

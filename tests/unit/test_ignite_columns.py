@@ -46,7 +46,8 @@ class Page:
     layout: RowLayout
     types: BinaryTypes
 
-    def by(self, *ways: str) -> pa.RecordBatch | None:
+    def by(self, *ways: str) -> Any:
+        """A batch, or None."""
         return quick_batch(self.data, START, self.count, self.layout, self.types, ways)
 
     def slowly(self) -> pa.RecordBatch:
@@ -97,7 +98,7 @@ def pages(draw: st.DrawFn, codes: Sequence[Code], *, missing: bool = True) -> Pa
     rows: list[Row] = []
     for number in range(draw(st.integers(1, 5))):
         names = FIELDS[: len(kinds)]
-        fields = {}
+        fields: dict[str, Any] = {}
         for name, code in zip(names, kinds, strict=True):
             if number and missing and draw(st.booleans()):
                 continue

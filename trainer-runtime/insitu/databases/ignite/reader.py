@@ -12,9 +12,8 @@ from insitu.databases.ignite import sql
 from insitu.databases.ignite.arrow import rows_to_batch
 from insitu.databases.ignite.binary import read_rows
 from insitu.databases.ignite.budget import Budget
-from insitu.databases.ignite.catalog import Table
+from insitu.databases.ignite.catalog import Table, has_sql
 from insitu.databases.ignite.columns import quick_batch
-from insitu.databases.ignite.faults import ServerError
 from insitu.databases.ignite.fetch import Fetcher, Scan
 from insitu.databases.ignite.layout import RowLayout
 from insitu.databases.ignite.metadata import BinaryTypes
@@ -130,16 +129,15 @@ class IgniteStream:
 
 def _server(connection: Connection) -> tuple[NodeId, int | None]:
     """Name of the node behind `connection`, and its largest heap in bytes where it tells."""
-    try:
-        [(name, heap)] = sql.query(
-            connection,
-            "SELECT N.CONSISTENT_ID, M.HEAP_MEMORY_MAX FROM SYS.NODES N "  # noqa: S608 - a UUID
-            "LEFT JOIN SYS.NODE_METRICS M ON M.NODE_ID = N.NODE_ID "
-            f"WHERE N.NODE_ID = '{connection.node}'",
-        )
-    except ServerError:  # no SQL engine
+    if not has_sql(connection):
         nodes = read_nodes(connection, _not_asked, with_sql=False)
         return next(each.node.id for each in nodes if each.run == connection.node), None
+    [(name, heap)] = sql.system_view(
+        connection,
+        "SELECT N.CONSISTENT_ID, M.HEAP_MEMORY_MAX FROM SYS.NODES N "  # noqa: S608 - a UUID
+        "LEFT JOIN SYS.NODE_METRICS M ON M.NODE_ID = N.NODE_ID "
+        f"WHERE N.NODE_ID = '{connection.node}'",
+    )
     return NodeId(str(name)), heap
 
 

@@ -13,6 +13,7 @@ import pytest
 from insitu.databases import connect
 from insitu.databases.ignite import affinity, sql
 from insitu.databases.ignite.catalog import find_table
+from insitu.databases.ignite.nodes import read_nodes
 from insitu.databases.ignite.wire import Connection
 from insitu.errors import ConfigurationError
 from insitu.topology import Topology
@@ -61,6 +62,15 @@ def test_nodes_have_their_lasting_names_and_addresses(ignite: Cluster) -> None:
     topology = topology_of(ignite, create(ignite, "TOPO_NODES", "template=p7"))
     expected = {(node.id, node.host, node.port) for node in ignite.nodes}
     assert {(node.id, node.host, node.port) for node in topology.nodes} == expected
+
+
+def test_nodes_are_known_without_sql_too(ignite: Cluster) -> None:
+    def never(host: str, port: int) -> UUID:
+        raise AssertionError(f"{host}:{port} was asked")
+
+    with Connection.open(*ignite.endpoints[0]) as connection:
+        by_sql = read_nodes(connection, never, with_sql=True)
+        assert read_nodes(connection, never, with_sql=False) == by_sql
 
 
 def test_the_primary_comes_first(ignite: Cluster) -> None:

@@ -296,6 +296,12 @@ def test_a_page_the_server_had_no_memory_for_can_be_told() -> None:
     assert fault.out_of_memory
 
 
+def test_a_view_that_is_not_there_yet_can_be_told() -> None:
+    fault = explain("h:1", 1, '42000: Failed to parse query. Table "TABLES" not found; SQL...')
+    assert isinstance(fault, ServerError)
+    assert fault.no_such_table
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

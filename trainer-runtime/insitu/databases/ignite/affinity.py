@@ -59,7 +59,7 @@ def read_group(connection: Connection, table: Table) -> Group:
         "G.PARTITION_LOSS_POLICY FROM SYS.CACHES C JOIN SYS.CACHE_GROUPS G "
         f"ON C.CACHE_GROUP_ID = G.CACHE_GROUP_ID WHERE C.CACHE_NAME = {sql.text(table.cache)}"
     )
-    rows = sql.query(connection, statement)
+    rows = sql.system_view(connection, statement)
     if not rows:
         raise ConfigurationError(f"cache '{table.cache}' is gone from Ignite {connection.where}")
     number, mode, partitions, backups, loss_policy = rows[0]
@@ -73,7 +73,7 @@ def read_copies(connection: Connection, group: Group) -> list[Copy]:
         "SELECT PARTITION_ID, NODE_ID, STATE, IS_PRIMARY FROM SYS.PARTITION_STATES "  # noqa: S608
         f"WHERE CACHE_GROUP_ID = {group.id}"
     )
-    rows = sql.query(connection, statement)
+    rows = sql.system_view(connection, statement)
     return [Copy(*row) for row in rows]
 
 

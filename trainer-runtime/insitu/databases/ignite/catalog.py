@@ -88,7 +88,7 @@ def _cache_names(connection: Connection) -> set[str]:
 def _sql_tables(connection: Connection) -> list[tuple[SqlName, str]]:
     if not has_sql(connection):
         return []
-    rows = sql.query(connection, "SELECT SCHEMA_NAME, TABLE_NAME, CACHE_NAME FROM SYS.TABLES")
+    rows = sql.system_view(connection, "SELECT SCHEMA_NAME, TABLE_NAME, CACHE_NAME FROM SYS.TABLES")
     return [(SqlName(schema, name), cache) for schema, name, cache in rows]
 
 

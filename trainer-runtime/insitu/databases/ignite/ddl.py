@@ -202,7 +202,7 @@ def _about(connection: Connection, columns: str, view: str, name: SqlName) -> li
         f"SELECT {columns} FROM SYS.{view} "  # noqa: S608 - names are quoted
         f"WHERE SCHEMA_NAME = {sql.text(name.schema)} AND TABLE_NAME = {sql.text(name.name)}"
     )
-    return sql.query(connection, statement)
+    return sql.system_view(connection, statement)
 
 
 def _written_order(connection: Connection, key_type: str) -> Sequence[int]:

@@ -32,12 +32,20 @@ class ServerError(InsituError):
     `status` is the protocol's number, `message` the server's sentence without its Java dump.
     """
 
-    def __init__(self, where: str, status: int, message: str, *, out_of_memory: bool) -> None:
+    def __init__(self, where: str, status: int, message: str) -> None:
         self.status = status
         self.message = message
-        #: The server could not build the reply on its heap: a smaller page may work.
-        self.out_of_memory = out_of_memory
         super().__init__(f"Ignite at {where} refused the request (status {status}): {message}")
+
+    @property
+    def out_of_memory(self) -> bool:
+        """The server could not build the reply on its heap: a smaller page may work."""
+        return "java heap space" in self.message.lower()
+
+    @property
+    def no_such_table(self) -> bool:
+        """A query names a table or view that is not there, or not there yet."""
+        return re.search(r'table "[^"]*" not found', self.message, re.IGNORECASE) is not None
 
 
 def sentence(text: str) -> str:
@@ -79,7 +87,7 @@ def explain(where: str, status: int, text: str) -> InsituError:
         )
     if any(words in low for words in ("node in recovery mode", "is stopping", "node stopped")):
         return DatabaseUnavailable(f"Ignite at {where} is starting or stopping: {said}")
-    return ServerError(where, status, said, out_of_memory="java heap space" in low)
+    return ServerError(where, status, said)
 
 
 def no_such_template(error: ServerError, template: str) -> bool:

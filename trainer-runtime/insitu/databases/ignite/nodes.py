@@ -14,6 +14,7 @@ from uuid import UUID
 
 from insitu.databases.ignite import sql
 from insitu.databases.ignite.binary import read_value
+from insitu.databases.ignite.codes import Code
 from insitu.databases.ignite.frames import read_string
 from insitu.databases.ignite.metadata import BinaryTypes
 from insitu.databases.ignite.values import Collection
@@ -49,14 +50,15 @@ def read_nodes(
     endpoints = _endpoints(connection)
     names = _names_by_sql(connection) if with_sql else _names(connection, list(endpoints))
     servers = [
-        ServerNode(run, DatabaseNode(names[run], _reachable(run, hosts, port, identify), port))
+        ServerNode(run, DatabaseNode(names[run], reachable(run, hosts, port, identify), port))
         for run, (port, hosts) in endpoints.items()
         if run in names  # a node that left between the two questions is not there
     ]
     return tuple(sorted(servers, key=lambda server: server.node.id))
 
 
-def _reachable(run: UUID, hosts: Sequence[str], port: int, identify: Identify) -> str:
+def reachable(run: UUID, hosts: Sequence[str], port: int, identify: Identify) -> str:
+    """Which of a node's addresses leads to it; a single one is not doubted, loopback comes last."""
     if not hosts:
         raise ProtocolError(f"Ignite lists node {run} without any address")
     candidates = sorted(dict.fromkeys(hosts), key=_is_loopback)
@@ -97,7 +99,7 @@ def _endpoints(connection: Connection) -> dict[UUID, tuple[int, list[str]]]:
 
 
 def _names_by_sql(connection: Connection) -> dict[UUID, NodeId]:
-    rows = sql.query(
+    rows = sql.system_view(
         connection, "SELECT NODE_ID, CONSISTENT_ID FROM SYS.NODES WHERE IS_CLIENT = FALSE"
     )
     return {run: NodeId(str(name)) for run, name in rows}
@@ -124,7 +126,7 @@ def _read_details(body: memoryview, offset: int) -> tuple[UUID, NodeId, int]:
     offset += 4
     for _ in range(attributes):
         key, offset = read_string(body, offset)
-        _, offset = read_value(body, offset, types, f"node.{key}")
+        offset = _skip(body, offset, types, f"node.{key}")
     for part in ("addresses", "hostNames"):
         hosts, offset = read_value(body, offset, types, part)
         assert isinstance(hosts, Collection)
@@ -137,6 +139,14 @@ def _read_details(body: memoryview, offset: int) -> tuple[UUID, NodeId, int]:
     if not isinstance(run, UUID):
         raise ProtocolError("Ignite lists a node without an id")
     return run, NodeId(str(name)), offset
+
+
+def _skip(body: memoryview, offset: int, types: BinaryTypes, path: str) -> int:
+    """The offset after an attribute, many of which are objects that only Java can read."""
+    if body[offset] == Code.JAVA_SERIALIZED:
+        (size,) = struct.unpack_from("<i", body, offset + 1)
+        return offset + 5 + int(size)
+    return read_value(body, offset, types, path)[1]
 
 
 def _uuid(body: memoryview, offset: int) -> UUID:

@@ -7,6 +7,7 @@ documentation, "Binary Client Protocol", OP_QUERY_SQL_FIELDS.
 from __future__ import annotations
 
 import struct
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 
 from insitu.databases.ignite import wire
 from insitu.databases.ignite.binary import read_value
+from insitu.databases.ignite.faults import ServerError
 from insitu.databases.ignite.frames import STRING
 from insitu.databases.ignite.metadata import BinaryTypes
 from insitu.errors import ProtocolError
@@ -21,6 +23,9 @@ from insitu.errors import ProtocolError
 _QUERY = 2004
 _NEXT_PAGE = 2005
 _PAGE_ROWS = 4096
+
+_VIEW_ATTEMPTS = 50
+_VIEW_PAUSE_SECONDS = 0.1
 
 Row = tuple[Any, ...]
 
@@ -45,6 +50,21 @@ def query(
         ServerError: the statement is refused; the message is the server's.
     """
     return receive(connection, send(connection, sql, schema, local=local, partitions=partitions))
+
+
+def system_view(connection: wire.Connection, statement: str) -> list[Row]:
+    """All rows of a query on the system views, raising as `query` does.
+
+    A node takes clients a moment before its views are there, which is waited for.
+    """
+    for _ in range(_VIEW_ATTEMPTS):
+        try:
+            return query(connection, statement)
+        except ServerError as error:
+            if not error.no_such_table:
+                raise
+            time.sleep(_VIEW_PAUSE_SECONDS)
+    return query(connection, statement)
 
 
 def send(

@@ -1,6 +1,6 @@
 # `make` alone lists what there is. Every target sets up what it needs first.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-cluster bench check format
+.PHONY: help setup demo test test-cluster bench check generate format
 
 bin := .venv/bin
 # A heading between the parts of a long output.
@@ -37,6 +37,9 @@ test-cluster: setup ## Tests on a real Kubernetes (builds it at first: a quarter
 
 bench: setup ## Measure, one JSON line per result
 	@$(bin)/python -m benchmarks
+
+generate: setup ## Write the files that follow from code (docs/reference)
+	$(bin)/python docs/generate.py
 
 format: setup ## Format the code and fix what the linter can fix
 	$(bin)/ruff format

@@ -83,7 +83,7 @@ class ExitCode(enum.IntEnum):
     LEFT = 79
 
 
-_EXIT_CODES: tuple[tuple[type[InsituError], ExitCode], ...] = (
+EXIT_CODES: tuple[tuple[type[InsituError], ExitCode], ...] = (
     (DatabaseUnavailable, ExitCode.DATABASE_UNAVAILABLE),
     (StoreError, ExitCode.STORE),
     (PeerLost, ExitCode.PEER_LOST),
@@ -102,7 +102,7 @@ def exit_code(error: InsituError) -> ExitCode:
 
     Anything that only the user can put right is `CONFIGURATION`.
     """
-    known = (code for kind, code in _EXIT_CODES if isinstance(error, kind))
+    known = (code for kind, code in EXIT_CODES if isinstance(error, kind))
     return next(known, ExitCode.CONFIGURATION)
 
 

@@ -1,0 +1,129 @@
+"""Writes the reference pages that follow from code: `python docs/generate.py` (make generate).
+
+tests/unit/test_reference_pages.py fails when a page and the code have drifted apart.
+"""
+
+from __future__ import annotations
+
+import enum
+import types
+import typing
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from insitu.api import Reason, TrainingJob
+from insitu.errors import EXIT_CODES, ConfigurationError, ExitCode, InsituError
+
+FOLDER = Path(__file__).parent / "reference"
+_NOTE = "<!-- Written by docs/generate.py; edit the code, then run `make generate`. -->\n"
+
+
+def pages() -> Mapping[str, str]:
+    """File name to text of every generated page."""
+    return {"reasons.md": reasons(), "trainingjob.md": trainingjob()}
+
+
+def reasons() -> str:
+    """Every reason a condition can give, with what to do about it."""
+    rows = "".join(f"| `{reason}` | {reason.text} |\n" for reason in Reason)
+    codes = "".join(f"| {code.value} | {_meaning(code)} |\n" for code in ExitCode)
+    return (
+        f"# Reasons and exit codes\n\n{_NOTE}\n"
+        "Each condition of a job's status carries one of these reasons; its message names the "
+        f"facts.\n\n| reason | meaning, and what to do |\n|---|---|\n{rows}\n"
+        "## Exit codes of a trainer\n\n"
+        "A script ends with one of these when Insitu ended it; any other code is its own.\n\n"
+        f"| code | meaning |\n|---|---|\n{codes}"
+    )
+
+
+def trainingjob() -> str:
+    """Every field of a TrainingJob."""
+    parts = [f"# TrainingJob\n\n{_NOTE}\nGroup `insitu.dev`, version `v1alpha1`.\n"]
+    for name in ("spec", "status"):
+        model = _model(TrainingJob.model_fields[name])
+        assert model is not None
+        rows = "".join(f"| `{path}` | {kind} | {text} |\n" for path, kind, text in _fields(model))
+        parts.append(f"\n## {name}\n\n| field | type | meaning |\n|---|---|---|\n{rows}")
+    return "".join(parts)
+
+
+def _fields(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, str, str]]:
+    for name, field in model.model_fields.items():
+        path = f"{prefix}{field.alias or name}"
+        text = (field.description or "").replace("|", "\\|")
+        inner = _model(field)
+        many = _is_list(field.annotation)
+        yield path, _kind(field.annotation), text
+        if inner is not None:
+            yield from _fields(inner, f"{path}[]." if many else f"{path}.")
+
+
+def _kind(annotation: object) -> str:
+    if _is_list(annotation):
+        return f"list of {_kind(_arguments(annotation)[0])}"
+    plain = [one for one in _plain(annotation) if isinstance(one, type)]
+    if len(plain) != 1:
+        return "map" if any(typing.get_origin(o) is dict for o in _plain(annotation)) else "value"
+    (kind,) = plain
+    if issubclass(kind, BaseModel):
+        return "object"
+    if issubclass(kind, enum.Enum) and not issubclass(kind, Reason):
+        return " \\| ".join(f"`{member.value}`" for member in kind)
+    names = {str: "string", int: "integer", bool: "boolean", float: "number"}
+    return next((text for base, text in names.items() if kind is base), "string")
+
+
+def _model(field: FieldInfo) -> type[BaseModel] | None:
+    annotation: object = field.annotation
+    if _is_list(annotation):
+        annotation = _arguments(annotation)[0]
+    for one in _plain(annotation):
+        if isinstance(one, type) and issubclass(one, BaseModel):
+            return one
+    return None
+
+
+def _plain(annotation: object) -> list[object]:
+    """Without `Annotated` and `| None`."""
+    if typing.get_origin(annotation) is typing.Annotated:
+        return _plain(typing.get_args(annotation)[0])
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        return [
+            plain
+            for argument in typing.get_args(annotation)
+            if argument is not type(None)
+            for plain in _plain(argument)
+        ]
+    return [annotation]
+
+
+def _is_list(annotation: object) -> bool:
+    return any(typing.get_origin(one) in (tuple, list) for one in _plain(annotation))
+
+
+def _arguments(annotation: object) -> tuple[object, ...]:
+    found = next(o for o in _plain(annotation) if typing.get_origin(o) in (tuple, list))
+    return typing.get_args(found)
+
+
+def _meaning(code: ExitCode) -> str:
+    kinds: list[type[InsituError]] = [kind for kind, its in EXIT_CODES if its is code]
+    if code is ExitCode.CONFIGURATION:
+        kinds.append(ConfigurationError)
+    texts = (" ".join((kind.__doc__ or "").split("\n\n")[0].split()) for kind in kinds)
+    return " ".join(texts) or "Done."
+
+
+def main() -> None:
+    """Writes all pages."""
+    FOLDER.mkdir(exist_ok=True)
+    for name, text in pages().items():
+        (FOLDER / name).write_text(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -107,6 +107,15 @@ def cluster() -> None:
     """A Kubernetes cluster whose nodes are namespaces of this machine."""
 
 
+@cluster.command("build")
+def cluster_build() -> None:
+    """Install and build now what clusters would build when they need it first."""
+    try:
+        kubernetes.build()
+    except (RuntimeError, OSError) as problem:
+        raise click.ClickException(str(problem)) from problem
+
+
 @cluster.command("up")
 @click.option("--nodes", default=3, show_default=True, type=click.IntRange(1, 99))
 @click.option("--name", "names", multiple=True, help="Of a node; as often as there are nodes.")

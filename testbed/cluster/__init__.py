@@ -7,7 +7,7 @@
 """
 
 from testbed.cluster.base_images import debian
-from testbed.cluster.cluster import Cluster, start
+from testbed.cluster.cluster import Cluster, build, start
 from testbed.cluster.daemon import StartFailed
 from testbed.cluster.images import Image, layer
 from testbed.cluster.kubectl import KubectlFailed
@@ -21,6 +21,7 @@ __all__ = [
     "Node",
     "StartFailed",
     "Unsuitable",
+    "build",
     "debian",
     "layer",
     "start",

@@ -95,6 +95,8 @@ def _once(name: str, make: Callable[[Path], None]) -> Path:
     folder = cache() / "images"
     folder.mkdir(exist_ok=True)
     made = folder / name
+    if made.exists():
+        return made
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not made.exists():

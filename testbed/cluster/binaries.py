@@ -74,6 +74,7 @@ KWOK = Program(
     ),
 )
 HELM = Program("helm", "helm.sh/helm/v3", "v3.22.0", ("cmd/helm",), {})
+ALL = (KUBERNETES, ETCD, COREDNS, KWOK, HELM)
 
 
 def built(*programs: Program) -> None:
@@ -83,6 +84,8 @@ def built(*programs: Program) -> None:
         FileNotFoundError: Go is needed and not installed.
         RuntimeError: a build failed; the message holds what the compiler said.
     """
+    if all(program.folder.is_dir() for program in programs):
+        return
     root = cache() / "go"
     root.mkdir(exist_ok=True)
     with (root / "lock").open("w") as lock:

@@ -8,6 +8,7 @@ import tempfile
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -18,7 +19,7 @@ from testbed.cluster.addresses import DNS_SERVICE, MOST_CLUSTERS, MOST_NODES, Ad
 from testbed.cluster.daemon import Daemon, Starter, wait
 from testbed.cluster.fake_nodes import fake_node, kwok_command
 from testbed.cluster.images import Image, write_archive
-from testbed.cluster.kubectl import Kubectl
+from testbed.cluster.kubectl import Kubectl, KubectlFailed
 from testbed.cluster.node import Node
 from testbed.cluster.pki import Pki, issue
 from testbed.cluster.sweep import CLAIMED_PORT, folder, sweep, sweep_dead
@@ -40,7 +41,7 @@ def start(
     of an hour once.
 
     Args:
-        nodes: How many.
+        nodes: How many; each offers the whole machine's CPUs and memory.
         node_names: One for each; `node-0`, `node-1`, ... when left out.
         labels: Of each node by its name. `kubernetes.io/hostname` is the node's name unless it is
             given here.
@@ -60,14 +61,36 @@ def start(
         raise ValueError(f"there are labels for {sorted(unknown)}, but the nodes are {names}")
     packages.installed()
     binaries.built(binaries.KUBERNETES, binaries.ETCD, binaries.COREDNS)
+    images = SystemImages(base_images.pause(), base_images.coredns())
     sweep_dead()
-    cluster = Cluster(_claim(), names, labels, detached=detached)
+    cluster = Cluster(_claim(), names, labels, images, detached=detached)
     try:
         cluster.boot()
     except BaseException:
         cluster.stop()
         raise
     return cluster
+
+
+def build() -> None:
+    """Installs and builds all that clusters, their fake nodes and their tests may need.
+
+    Raises:
+        Unsuitable: this machine can't run a cluster; the message says what to do.
+        RuntimeError: something could not be built; the message says what the tool said.
+    """
+    packages.installed()
+    binaries.built(*binaries.ALL)
+    for image in (base_images.pause, base_images.coredns, base_images.debian):
+        image()
+
+
+@dataclass(frozen=True, slots=True)
+class SystemImages:
+    """What every cluster has on its nodes: the container that holds a pod together, and DNS."""
+
+    pause: Image
+    dns: Image
 
 
 def _claim() -> loopback.Network:
@@ -92,13 +115,14 @@ class Cluster:
         claim: loopback.Network,
         names: Sequence[str],
         labels: Mapping[str, Mapping[str, str]],
+        images: SystemImages,
         *,
         detached: bool,
     ) -> None:
         self._claim, self.number = claim, claim.third
         self._addresses = addresses = Addresses(self.number)
         self._pki = pki = Pki(folder(self.number) / "pki")
-        self._pause = base_images.pause()
+        self._images = images
         self.folder = folder(self.number)
         self.kubeconfig = pki.kubeconfig("admin")
         self.kubectl = Kubectl(self.kubeconfig, self.folder / "kubectl")
@@ -117,7 +141,7 @@ class Cluster:
                 pki=pki,
                 addresses=addresses,
                 starter=self._starter,
-                pause=self._pause.name,
+                pause=images.pause.name,
             )
             for index, name in enumerate(names)
         ]
@@ -150,19 +174,16 @@ class Cluster:
         self.etcd.start()
         self.api_server.start()
         self._on_nodes(Node.boot)
-        self.load_image(self._pause)
-        dns = base_images.coredns()
-        self.load_image(dns)
+        self.load_image(self._images.pause)
+        self.load_image(self._images.dns)
         self.wait(self._api_problem)
         self.controller_manager.start()
         self.scheduler.start()
         self._on_nodes(Node.join)
-        manifest = string.Template(_DNS.read_text())
-        self.kubectl(
-            "apply", "-f", "-", input=manifest.substitute(IMAGE=dns.name, ADDRESS=DNS_SERVICE)
-        )
-        self.wait(self._nodes_problem)
-        self.wait(self._services_problem)
+        dns = string.Template(_DNS.read_text())
+        manifest = dns.substitute(IMAGE=self._images.dns.name, ADDRESS=DNS_SERVICE)
+        self.kubectl("apply", "-f", "-", input=manifest)
+        self.wait_ready()
 
     def node(self, name: str) -> Node:
         """The node called `name`."""
@@ -190,23 +211,34 @@ class Cluster:
         self.wait(lambda: _not_ready(names, self.kubectl.ready("nodes")))
 
     def wait_ready(self, timeout: float = _BOOT_SECONDS) -> None:
-        """Returns when exactly the nodes that have power are Ready.
+        """Returns when exactly the nodes that have power are Ready, and pods can start.
 
         Raises:
             StartFailed: that did not come about in time.
         """
-        self.wait(self._nodes_problem, timeout)
+        self.wait(lambda: self._nodes_problem() or self._services_problem(), timeout)
 
     def wait(self, problem: Callable[[], str | None], timeout: float = _BOOT_SECONDS) -> None:
         """Returns when `problem` returns None; looks again five times a second.
 
+        A kubectl that fails in it is a problem like others.
+
         Raises:
             StartFailed: a daemon ended, or it took too long; the message has the last problem.
         """
-        wait(problem, self._daemons(), timeout, 0.2)
+
+        def complaint() -> str | None:
+            try:
+                return problem()
+            except KubectlFailed as failed:
+                return str(failed)
+
+        wait(complaint, self._daemons(), timeout, 0.2)
 
     def stop(self) -> None:
         """Ends everything and removes all files. Safe to call twice."""
+        if self._claim.claim.fileno() < 0:
+            return  # Given up: another cluster may have the number by now.
         sweep(self.number)
         self._starter.reap()
         self.abandon()

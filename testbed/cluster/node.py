@@ -16,6 +16,7 @@ from testbed.cluster.base_images import pause_binary
 from testbed.cluster.daemon import Daemon, Starter, wait
 from testbed.cluster.network import namespace
 from testbed.cluster.pki import Pki
+from testbed.paths import cache
 
 _INIT = Path(__file__).with_name("node_init.sh")
 _BOOT_SECONDS = 60.0
@@ -51,7 +52,7 @@ class Node:
         self._init = Daemon(
             f"{name} init",
             ["nsenter", network, "unshare", *unshare, "--kill-child=KILL", "--mount-proc",
-             str(_INIT), str(folder), name, str(pause_binary()), *self._membership()],
+             str(_INIT), str(cache()), str(folder), name, str(pause_binary()), *self._membership()],
             folder / "init.log",
             starter,
         )  # fmt: skip

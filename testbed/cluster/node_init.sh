@@ -3,15 +3,18 @@
 # and names. It gives the node its own places for files and its own kernel settings, and then waits
 # as `pause`. All of it is gone when this process is.
 #
-# node_init.sh FOLDER NAME PAUSE CGROUP_FILE...
+# node_init.sh CACHE FOLDER NAME PAUSE CGROUP_FILE...
 set -eu
-folder=$1 name=$2 pause=$3
-shift 3
+cache=$1 folder=$2 name=$3 pause=$4
+shift 4
 for file in "$@"; do echo 0 >"$file"; done
 
 hostname "$name"
-mount -t tmpfs tmpfs /run
-mkdir -p /run/netns /run/lock
+# Everything that runs here comes from the cache, which must not disappear below what follows.
+mount --rbind "$cache" /mnt
+for place in run var/lib var/log; do mount -t tmpfs tmpfs "/$place"; done
+mkdir -p "$cache" /run/netns /run/lock
+mount --move /mnt "$cache"
 
 # kubelet writes these; this machine keeps what it has.
 for setting in vm/overcommit_memory vm/panic_on_oom kernel/panic kernel/panic_on_oops \
@@ -25,8 +28,6 @@ for setting in vm/overcommit_memory vm/panic_on_oom kernel/panic kernel/panic_on
 done
 
 # The same paths on all nodes, with files of their own behind them.
-mount -t tmpfs tmpfs /var/lib
-mount -t tmpfs tmpfs /var/log
 for place in lib/kubelet lib/containerd lib/cni log/pods log/containers; do
     mkdir -p "$folder/var/$place" "/var/$place"
     mount --bind "$folder/var/$place" "/var/$place"

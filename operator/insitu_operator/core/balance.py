@@ -28,7 +28,7 @@ from insitu_operator.core.placement import NOWHERE, Items, Placement
 from insitu_operator.core.rearrange import rearranged
 
 TOLERANCE_PERCENT = 1
-"""How far above the best balance known a kept placement may stay, so that items need not move."""
+"""How far above the best balance a kept placement may stay, so that items need not move."""
 
 _PRECISION = 1000
 """Unequal weights are bisected until the heaviest bin is known to one part in this many."""
@@ -45,19 +45,26 @@ def spread(items: Items, homes: Sequence[int] | None = None) -> list[int]:
     Args:
         items: what to spread.
         homes: where each item is now (`NOWHERE`: nowhere yet, or where it can't stay). The
-            heaviest bin may then be up to `TOLERANCE_PERCENT` heavier than it would be without,
-            and within that as few items as possible leave their home.
+            heaviest bin may then be up to `TOLERANCE_PERCENT` heavier than the bound proven
+            below it or, where that is out of reach, than the lightest found; within that, as few
+            items as possible leave their home.
     """
-    best = _balanced(items)
+    best, proven = _balanced(items)
     if homes is None:
         return best.at
     kept = _kept(items, homes)
-    limit = max(best.load) * (100 + TOLERANCE_PERCENT) // 100
+    limit = _tolerated(proven)
+    if max(best.load) > limit:
+        limit = _tolerated(max(best.load))
     return kept.at if _relieve_all(kept, limit) is None else best.at
 
 
-def _balanced(items: Items) -> Placement:
-    """As even as it gets, whatever is where now."""
+def _tolerated(heaviest: int) -> int:
+    return heaviest * (100 + TOLERANCE_PERCENT) // 100
+
+
+def _balanced(items: Items) -> tuple[Placement, int]:
+    """As even as it gets, whatever is where now; and a load that the heaviest bin has at least."""
     placed = Placement(items, [NOWHERE] * len(items.weights))
     choices, weights, unit = items.choices, items.weights, items.unit
     for item in sorted(
@@ -71,7 +78,7 @@ def _balanced(items: Items) -> Placement:
         if before - max(placed.load) <= before // _PRECISION:
             break
     _level(placed)
-    return placed
+    return placed, proven
 
 
 def _level(placed: Placement) -> None:

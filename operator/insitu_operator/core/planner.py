@@ -36,10 +36,11 @@ def plan(
     There is a rank for each live and eligible node that owns a shard, or for `max_ranks` of
     them. Ranks are numbered by node id; a node of the previous plan keeps its rank where it can.
 
-    Balance comes first, by weight: the heaviest rank is at most 1 % heavier than in the most even
-    plan found (the most even plan there is when all weights are equal). Within that, as few
-    shards as possible leave the node they had in the previous plan. Shards without rows are
-    spread by number, in the same way: each still costs a query.
+    Balance comes first, by weight: the heaviest rank is at most 1 % heavier than a bound below
+    which it can't be. Weights may be too coarse for that; then the most even plan found takes the
+    bound's place (with equal weights it is the most even there is). Within that, as few shards as
+    possible leave the node they had in the previous plan. Shards without rows are spread by
+    number, in the same way: each still costs a query.
 
     Args:
         topology: a reading of the database; `moving` copies are not considered.

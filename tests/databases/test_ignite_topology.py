@@ -219,3 +219,18 @@ def test_a_partition_that_lost_every_copy_has_no_owner(fresh_ignite: Start) -> N
     topology = topology_of(cluster, name)
     assert set(topology.orphans) == held
     assert held
+
+
+def test_partitions_are_counted_again_only_when_the_table_has_another_size(
+    ignite: Cluster,
+) -> None:
+    name = create(ignite, "COUNTED", "template=p7,backups=1", rows=100)
+    with contextlib.closing(connect(ignite.source(name))) as database:
+        first = database.topology()
+        ignite.sql(f"DELETE FROM {name} WHERE ID <= 10")
+        fewer = database.topology()
+        again = database.topology()
+    assert first.weights_exact
+    assert fewer.weights_exact
+    assert [sum(s.weight for s in t.shards) for t in (first, fewer)] == [100, 90]
+    assert again == fewer

@@ -5,7 +5,6 @@ from __future__ import annotations
 import click
 
 from insitu_operator.cli.checkpoints import checkpoints
-from insitu_operator.cli.failures import explained
 from insitu_operator.cli.load import load
 from insitu_operator.cli.plan import plan
 from insitu_operator.cli.run import run
@@ -17,6 +16,5 @@ def main() -> None:
     """Train where the data lives."""
 
 
-load.callback = explained(load.callback) if load.callback else None
 for command in (load, plan, run, checkpoints):
     main.add_command(command)

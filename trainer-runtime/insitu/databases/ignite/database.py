@@ -42,6 +42,7 @@ class IgniteDatabase:
             raise ConfigurationError("no endpoint is given: name one Ignite node as host:port")
         self._source = source
         self._connection: Connection | None = None
+        self._topology: Topology | None = None
         # Reentrant: a question may need a binary type, which is a question too.
         self._lock = threading.RLock()
         self._types = BinaryTypes(lambda number: self._ask(lambda c: read_binary_type(c, number)))
@@ -50,7 +51,10 @@ class IgniteDatabase:
         return self._ask(self._rows)[1].schema
 
     def topology(self) -> Topology:
-        return self._ask(lambda c: read_topology(c, self._source.table, self._identify))
+        self._topology = self._ask(
+            lambda c: read_topology(c, self._source.table, self._identify, self._topology)
+        )
+        return self._topology
 
     def count(self) -> int:
         return self._ask(lambda c: weights.count_rows(c, find_table(c, self._source.table)))

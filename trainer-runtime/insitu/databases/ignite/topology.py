@@ -24,8 +24,13 @@ _ATTEMPTS = 20
 _PAUSE_SECONDS = 0.25
 
 
-def read_topology(connection: Connection, table: str, identify: Identify) -> Topology:
+def read_topology(
+    connection: Connection, table: str, identify: Identify, before: Topology | None = None
+) -> Topology:
     """Reads `table`'s topology, again and again until nothing changed meanwhile.
+
+    `before` is an earlier reading of the same table: while the table has as many rows as then,
+    its partitions are not counted again, so that polling costs the servers next to nothing.
 
     Raises:
         ConfigurationError: there is no such table, or its owners can't be told.
@@ -35,7 +40,7 @@ def read_topology(connection: Connection, table: str, identify: Identify) -> Top
         if attempt:
             time.sleep(_PAUSE_SECONDS)
         try:
-            topology = _read_once(connection, find_table(connection, table), identify)
+            topology = _read_once(connection, find_table(connection, table), identify, before)
         except ServerError:
             # Just after a node came or left, a server can't tell the mapping it has announced.
             if attempt + 1 == _ATTEMPTS:
@@ -49,7 +54,9 @@ def read_topology(connection: Connection, table: str, identify: Identify) -> Top
     )
 
 
-def _read_once(connection: Connection, table: Table, identify: Identify) -> Topology | None:
+def _read_once(
+    connection: Connection, table: Table, identify: Identify, earlier: Topology | None
+) -> Topology | None:
     before, primaries = affinity.read_primaries(connection, table)
     with_sql = has_sql(connection)
     group = affinity.read_group(connection, table) if with_sql else None
@@ -65,7 +72,7 @@ def _read_once(connection: Connection, table: Table, identify: Identify) -> Topo
         )
     servers = read_nodes(connection, identify, with_sql=with_sql)
     rows = weights.count_rows(connection, table)
-    sizes, exact = _sizes(connection, table, rows, len(partitions))
+    sizes, exact = _sizes(connection, table, rows, len(partitions), earlier)
     after, _ = affinity.read_primaries(connection, table)
     if before != after:
         return None
@@ -73,8 +80,18 @@ def _read_once(connection: Connection, table: Table, identify: Identify) -> Topo
 
 
 def _sizes(
-    connection: Connection, table: Table, rows: int, partitions: int
+    connection: Connection, table: Table, rows: int, partitions: int, earlier: Topology | None
 ) -> tuple[Sequence[int], bool]:
+    if (
+        earlier
+        and earlier.weights_exact
+        and (earlier.rows, len(earlier.shards))
+        == (
+            rows,
+            partitions,
+        )
+    ):
+        return [shard.weight for shard in earlier.shards], True
     if partitions == 1 or rows == 0:
         return weights.equal_shares(rows, partitions), True
     if table.sql is not None and weights.worth_counting(rows, partitions):

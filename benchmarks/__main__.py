@@ -1,0 +1,22 @@
+"""`python -m benchmarks`: measures on real servers and prints one JSON line per result."""
+
+from __future__ import annotations
+
+import argparse
+
+from benchmarks import ignite_read
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument(
+        "--quick", action="store_true", help="a few seconds, to see that it runs; no real numbers"
+    )
+    arguments = parser.parse_args()
+    plan = ignite_read.quick_plan() if arguments.quick else ignite_read.full_plan()
+    for result in ignite_read.run(plan):
+        print(result.line(), flush=True)
+
+
+if __name__ == "__main__":
+    main()

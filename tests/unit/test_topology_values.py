@@ -65,7 +65,9 @@ def test_a_cursor_is_not_changed_by_what_follows_it() -> None:
 def test_a_finished_shard_stays_finished_and_counted_to_the_end_of_the_epoch() -> None:
     shard = ShardId("0")
     cursor = Cursor().after([Taken(shard, 3, False)]).after([Taken(shard, 0, True)]).after([])
-    assert (cursor.taken, cursor.finished, cursor.step) == ({shard: 3}, {shard}, 3)
+    assert dict(cursor.taken) == {shard: 3}
+    assert cursor.finished == frozenset({shard})
+    assert cursor.step == 3
 
 
 @pytest.mark.parametrize(

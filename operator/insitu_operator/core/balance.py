@@ -120,7 +120,7 @@ def _kept(items: Items, homes: Sequence[int]) -> Placement:
 
 def _relieve_all(placed: Placement, limit: int) -> int | None:
     """Brings every bin down to `limit`, the heaviest first. Stops at the first it can't, and
-    returns that one. No bin gets heavier than `limit` by it.
+    returns that one. No bin gets heavier by it than `limit`, or than it was.
     """
     load = placed.load
     for source in sorted(range(placed.items.bins), key=lambda b: (-load[b], b)):

@@ -12,8 +12,13 @@ from collections.abc import Sequence
 from insitu_operator.core.placement import Placement
 
 _BINS = 8
+"""Bins that are freed at once, at most."""
+
 _ITEMS = 96
+"""Items that are placed anew at once, at most: with more, chains are the better search."""
+
 _STEPS = 4000
+"""Items that one search may try to place before it gives up."""
 
 
 def rearranged(placed: Placement, source: int, limit: int) -> bool:
@@ -59,7 +64,7 @@ def _fill(
 ) -> list[int] | None:
     """A bin of `group` for each of `items`, with no bin above `limit`. None if none was found.
 
-    Heaviest item first; its home first, else the fullest bin last.
+    Heaviest item first; each at home if it can, else where least is.
     """
     weights, homes = placed.items.weights, placed.homes
     allowed = {item: [b for b in placed.items.choices[item] if b in group] for item in items}

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
-import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from testbed.cluster import binaries
 from testbed.cluster.images import Image, layer
+from testbed.cluster.once import once
 from testbed.paths import REPOSITORY, cache
 
 _PAUSE = REPOSITORY / "images" / "pause" / "pause.c"
@@ -66,7 +65,7 @@ def debian(packages: Sequence[str] = _PYTHON) -> Image:
             _run("tar", "-C", str(root), "--numeric-owner", "--anchored", *leave_out,
                  "-cf", str(target), ".")  # fmt: skip
 
-    made = _once(f"debian-{_SUITE}-{key}.tar", make)
+    made = once(_folder() / f"debian-{_SUITE}-{key}.tar", make)
     return Image(f"insitu.test/debian:{_SUITE}-{key}", (made,))
 
 
@@ -77,7 +76,7 @@ def pause_binary() -> Path:
     def make(target: Path) -> None:
         _run("gcc", "-static", "-Os", "-s", "-o", str(target), str(_PAUSE))
 
-    return _once(f"pause-{key}", make)
+    return once(_folder() / f"pause-{key}", make)
 
 
 def _layer(name: str, program: Path) -> Path:
@@ -87,23 +86,11 @@ def _layer(name: str, program: Path) -> Path:
     def make(target: Path) -> None:
         layer(target, {f"/{name}": program})
 
-    return _once(f"{name}-{key}.tar", make)
+    return once(_folder() / f"{name}-{key}.tar", make)
 
 
-def _once(name: str, make: Callable[[Path], None]) -> Path:
-    """The file `name` of the cache, made when it is missing; it is either whole or not there."""
-    folder = cache() / "images"
-    folder.mkdir(exist_ok=True)
-    made = folder / name
-    if made.exists():
-        return made
-    with (folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not made.exists():
-            with tempfile.TemporaryDirectory(dir=folder) as work:
-                make(Path(work, name))
-                shutil.move(Path(work, name), made)
-    return made
+def _folder() -> Path:
+    return cache() / "images"
 
 
 def _run(*command: str) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 
-from testbed.cluster import cgroups, node_files
+from testbed.cluster import cgroups, image_store, node_files
 from testbed.cluster.addresses import Addresses
 from testbed.cluster.base_images import pause_binary
 from testbed.cluster.daemon import Daemon, Starter, wait
@@ -41,12 +41,14 @@ class Node:
         addresses: Addresses,
         starter: Starter,
         pause: str,
+        images: Path,
     ) -> None:
         self.name, self.ip, self.folder = name, addresses.node(index), folder
         self._cgroup = f"{cgroup(addresses.number)}/{name}"
         self._files = partial(
             node_files.write, folder, pki, addresses, name, index, self._cgroup, pause
         )
+        self._images = images
         network = f"--net=/run/netns/{namespace(addresses.number, name)}"
         unshare = ["--mount", "--propagation=private", "--pid", "--uts", "--ipc", "--fork"]
         self._init = Daemon(
@@ -86,6 +88,8 @@ class Node:
         if not self.folder.exists():
             self.folder.mkdir(parents=True)
             self._files()
+            (self.folder / "var" / "lib").mkdir(parents=True)
+            image_store.copy(self._images, self.folder / "var" / "lib" / "containerd")
         # Groups of containers from before would cost the kubelet seconds each.
         cgroups.remove(self._cgroup)
         cgroups.create(f"{self._cgroup}/system")

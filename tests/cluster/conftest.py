@@ -26,8 +26,7 @@ def python() -> Image:
 def cluster(python: Image) -> Iterator[Cluster]:
     """Three nodes that all tests share: whoever stops something starts it again."""
     labels = {name: {"kubernetes.io/hostname": host} for name, host in HOSTS.items()}
-    with kubernetes.start(nodes=3, node_names=NAMES, labels=labels) as cluster:
-        cluster.load_image(python)
+    with kubernetes.start(3, node_names=NAMES, labels=labels, images=[python]) as cluster:
         yield cluster
 
 

@@ -8,12 +8,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from testbed import cluster as kubernetes
-from testbed.cluster import Cluster, Image, cgroups
+from testbed.cluster import Cluster, Image, cgroups, layer
 from testbed.cluster.daemon import marked
 from testbed.cluster.sweep import sweep_dead
 from testbed.paths import REPOSITORY, cache
@@ -156,10 +157,22 @@ def test_pods_run_on_nodes_that_only_kwok_plays(cluster: Cluster, space: Space) 
     space.kubectl("wait", "pod/fake", "--for=jsonpath={.status.phase}=Running", "--timeout=60s")
 
 
+def test_an_image_that_is_loaded_later_runs_on_every_node(
+    cluster: Cluster, space: Space, python: Image, tmp_path: Path
+) -> None:
+    (tmp_path / "word").write_text("loaded")
+    added = layer(tmp_path / "layer.tar", {"/word": tmp_path / "word"})
+    image = replace(python, name="insitu.test/later:1", layers=(*python.layers, added))
+    cluster.load_image(image)
+    pods = replace(space, image=image.name)
+    pods.server_on_each_node("echo")
+    for pod in pods.pods(app="echo"):
+        assert pods.kubectl("exec", pod["metadata"]["name"], "--", "cat", "/word") == "loaded"
+
+
 def test_a_stopped_cluster_leaves_no_trace(python: Image) -> None:
     before = kernel_settings()
-    with kubernetes.start(nodes=1) as cluster:
-        cluster.load_image(python)
+    with kubernetes.start(nodes=1, images=[python]) as cluster:
         space = Space(cluster, "default", python.name)
         space.server_on_each_node("echo")
         assert traces(cluster.number, cluster.folder)

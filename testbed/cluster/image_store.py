@@ -22,6 +22,7 @@ from testbed.paths import cache
 
 # Of those that were used last; another one is made from its images again.
 _KEPT = 4
+_CONTENT = "io.containerd.content.v1.content"
 _START_SECONDS = 60.0
 _CONFIGURATION = """\
 version = 2
@@ -42,11 +43,9 @@ def store(images: Sequence[Image]) -> Path:
     folder = cache() / "images" / "stores"
     found = once(folder / _key(images), lambda target: _fill(target, images))
     os.utime(found)
-    stores = [
-        path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("tmp")
-    ]
+    stores = [path for path in folder.iterdir() if (path / _CONTENT).is_dir()]
     for old in sorted(stores, key=lambda path: path.stat().st_mtime)[:-_KEPT]:
-        shutil.rmtree(old.parent, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
     return found
 
 
@@ -56,10 +55,6 @@ def copy(store: Path, target: Path) -> None:
     for database in target.glob("*/*.db"):
         shutil.copyfile(database, database.with_suffix(".own"))
         database.with_suffix(".own").replace(database)
-
-
-def _last_use(content: Path) -> float:
-    return content.parent.stat().st_mtime
 
 
 def _key(images: Sequence[Image]) -> str:

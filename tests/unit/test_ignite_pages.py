@@ -8,11 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from insitu.databases.ignite.budget import Budget
+from insitu.databases.ignite.budget import Budget, Cursors
 from insitu.databases.ignite.pages import (
     Page,
     PageSize,
-    cursor_limit,
     page_limit,
     parse_next,
     parse_scan,
@@ -99,11 +98,17 @@ def test_a_page_fits_the_buffer_and_the_servers_heap(
 
 
 def test_cursors_on_large_rows_are_few_and_on_small_ones_many() -> None:
-    assert cursor_limit(0, None, 2, GB) == 1
-    assert cursor_limit(1_000_000, None, 2, GB) == 1
-    assert cursor_limit(1_000_000, 25, 2, GB) == 5
-    assert cursor_limit(500, None, 2, GB) == 128
-    assert cursor_limit(10**9, 340, 2, None) == 1
+    assert Cursors(2, GB).limit(0) == 1
+    assert Cursors(2, GB).limit(1_000_000) == 1
+    assert Cursors(2, GB, longest=20).limit(1_000_000) == 8
+    assert Cursors(2, GB).limit(500) == 128
+    assert Cursors(2, None, longest=340).limit(10**9) == 1
+
+
+def test_a_partition_longer_than_expected_leaves_fewer_cursors() -> None:
+    cursors = Cursors(2, GB, longest=20)
+    cursors.finished(60)
+    assert cursors.limit(1_000_000) == 4
 
 
 def test_a_scan_asks_one_node_for_one_partition_of_its_own() -> None:

@@ -1,17 +1,30 @@
-"""How many bytes of pages one reader has asked for, or holds and has not handed out."""
+"""What one reader may hold: pages in its own memory, and open cursors in its server's."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
+
+from insitu.databases.ignite.pages import USUAL_HEAP
+
+#: An open cursor holds all rows of one leaf of the server's B+ tree on its heap, however few were
+#: asked for. A leaf of Ignite's usual 4 KiB has an entry of 12 bytes for each row.
+_LEAF_ROWS: Final = 340
+#: One reader's cursors get this share of the heap.
+_CURSORS_SHARE: Final = 4
+#: Ignite's own limit is 128, for all that go over one connection.
+_CURSORS_PER_CONNECTION: Final = 64
+#: Partitions are as uneven as hashing makes them.
+_UNEVEN: Final = 1.5
 
 
 @dataclass(slots=True)
 class Budget:
-    """`total` bytes; a page that somebody waits for may always be asked for in the end.
+    """`total` bytes of pages that one reader has asked for, or holds and has not handed out.
 
-    Pages ahead of need leave room for one of `reserve` bytes. A page that turns out larger than
-    asked for can exceed the total; then one awaited page at a time goes over it, because pages
-    that nobody takes yet would otherwise hold up the one that is awaited, for ever.
+    Pages ahead of need leave room for one of `reserve` bytes that somebody waits for. A page that
+    turns out larger than asked for can exceed the total; then one awaited page at a time goes over
+    it, because pages that nobody takes yet would otherwise hold up the awaited one for ever.
     """
 
     total: int
@@ -37,3 +50,29 @@ class Budget:
     def hand_out(self, size: int) -> None:
         """A page is not held here any more."""
         self.used -= size
+
+
+@dataclass(slots=True)
+class Cursors:
+    """How many cursors may be open over `connections` connections to a server with that `heap`.
+
+    `longest` is how many rows a partition has at most, as far as is known: first by the table's
+    average, then by what was read. None is not known at all.
+    """
+
+    connections: int
+    heap: int | None
+    longest: int | None = None
+
+    def limit(self, row_bytes: float) -> int:
+        """For rows of that size, 1 at least; 0 bytes stand for rows that nobody has seen yet."""
+        if not row_bytes:
+            return 1
+        rows = _LEAF_ROWS if self.longest is None else min(_LEAF_ROWS, _UNEVEN * self.longest)
+        safe = (self.heap or USUAL_HEAP) / _CURSORS_SHARE / max(rows * row_bytes, 1)
+        return max(1, min(int(safe), _CURSORS_PER_CONNECTION * self.connections))
+
+    def finished(self, rows: int) -> None:
+        """A partition was read to its end, and had so many rows."""
+        if self.longest is not None:
+            self.longest = max(self.longest, int(rows / _UNEVEN))

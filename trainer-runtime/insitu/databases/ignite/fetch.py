@@ -16,14 +16,13 @@ from functools import partial
 from typing import Final
 
 from insitu.databases import ReadCounters
-from insitu.databases.ignite.budget import Budget
+from insitu.databases.ignite.budget import Budget, Cursors
 from insitu.databases.ignite.faults import ServerError
 from insitu.databases.ignite.pages import (
     NEXT_PAGE,
     SCAN,
     Page,
     PageSize,
-    cursor_limit,
     cursor_request,
     parse_next,
     parse_scan,
@@ -94,14 +93,13 @@ class Fetcher:
         connect: Callable[[], Connection],
         *,
         connections: int,
-        heap: int | None,
+        cursors: Cursors,
         size: PageSize,
         budget: Budget,
         counters: ReadCounters,
     ) -> None:
-        """`connect` opens one more connection to the same node as `first`, with that `heap`."""
-        self._heap = heap
-        self._longest: int | None = None
+        """`connect` opens one more connection to the same node as `first`."""
+        self._cursors = cursors
         self._cache_id = cache_id
         self._connect = connect
         self._size = size
@@ -208,9 +206,7 @@ class Fetcher:
             return None
 
     def _choose(self, worker: _Worker) -> Scan | None:
-        may_open = self._cursors() < cursor_limit(
-            self._size.row_bytes, self._longest, len(self._workers), self._heap
-        )
+        may_open = self._open_cursors() < self._cursors.limit(self._size.row_bytes)
         ready = [
             scan
             for scan in self._scans
@@ -224,7 +220,7 @@ class Fetcher:
             self._make_room()
         return None
 
-    def _cursors(self) -> int:
+    def _open_cursors(self) -> int:
         """Open at the server, or about to be."""
         opened = sum(scan.busy or scan.cursor is not None for scan in self._scans)
         return opened + sum(len(worker.stale) for worker in self._workers)
@@ -295,7 +291,7 @@ class Fetcher:
             self._arrival.notify_all()
         if not page.more:
             scan.cursor = None
-            self._longest = max(self._longest or 0, cursor.seen)
+            self._cursors.finished(cursor.seen)
             if cursor.seen < scan.next_row and scan.next_row > scan.skip:
                 scan.error = DataChanged(
                     f"partition {scan.partition} has {cursor.seen} rows now, and "

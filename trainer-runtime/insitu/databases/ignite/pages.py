@@ -30,15 +30,7 @@ _GROWTH: Final = 8
 _PAGES_PER_HEAP: Final = 48
 _LEAST_PAGE: Final = 1 << 16
 #: What a server's heap is taken for when it does not tell.
-_USUAL_HEAP: Final = 512 << 20
-
-#: An open cursor holds all rows of one leaf of the server's B+ tree on its heap, however few were
-#: asked for. A leaf of Ignite's usual 4 KiB has an entry of 12 bytes for each row.
-_LEAF_ROWS: Final = 340
-#: One reader's cursors get this share of the heap.
-_CURSORS_SHARE: Final = 8
-#: Ignite's own limit is 128, for all that go over one connection.
-_CURSORS_PER_CONNECTION: Final = 64
+USUAL_HEAP: Final = 512 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,24 +81,8 @@ def page_limit(wanted: int, buffer: int, connections: int, heap: int | None) -> 
     """Bytes that a page may have: what is `wanted`, but never more than half of the `buffer` or
     than a server with that `heap` builds safely for so many connections at once.
     """
-    safe = (heap or _USUAL_HEAP) // (_PAGES_PER_HEAP * connections)
+    safe = (heap or USUAL_HEAP) // (_PAGES_PER_HEAP * connections)
     return max(min(wanted, buffer // 2, safe), _LEAST_PAGE)
-
-
-def cursor_limit(row_bytes: float, longest: int | None, connections: int, heap: int | None) -> int:
-    """How many cursors may be open at once, 1 at least.
-
-    Args:
-        row_bytes: size of a row; 0 when none was seen yet.
-        longest: rows of the longest partition known; None before one was read to its end.
-        connections: over how many connections.
-        heap: bytes of the server's heap, where it tells.
-    """
-    if not row_bytes:
-        return 1
-    held = row_bytes * min(_LEAF_ROWS, longest or _LEAF_ROWS)
-    safe = (heap or _USUAL_HEAP) / _CURSORS_SHARE / held
-    return max(1, min(int(safe), _CURSORS_PER_CONNECTION * connections))
 
 
 @dataclass(frozen=True, slots=True)

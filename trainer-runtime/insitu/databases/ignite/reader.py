@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from uuid import UUID
 
 import pyarrow as pa
 
 from insitu.databases import ReadCounters, ReadLimits
-from insitu.databases.ignite import sql
 from insitu.databases.ignite.arrow import rows_to_batch
 from insitu.databases.ignite.binary import read_rows
-from insitu.databases.ignite.budget import Budget
-from insitu.databases.ignite.catalog import Table, has_sql
+from insitu.databases.ignite.budget import Budget, Cursors
+from insitu.databases.ignite.catalog import Table
 from insitu.databases.ignite.columns import quick_batch
 from insitu.databases.ignite.fetch import Fetcher, Scan
 from insitu.databases.ignite.layout import RowLayout
 from insitu.databases.ignite.metadata import BinaryTypes
-from insitu.databases.ignite.nodes import read_nodes
 from insitu.databases.ignite.pages import Page, PageSize, page_limit
+from insitu.databases.ignite.server import Server, usual_rows, who_is
 from insitu.databases.ignite.wire import Connection
 from insitu.errors import ConfigurationError, DatabaseUnavailable
-from insitu.topology import DatabaseNode, NodeId, ShardId
+from insitu.topology import DatabaseNode, ShardId
 
 
 class IgniteReader:
@@ -58,16 +56,14 @@ class IgniteReader:
         self._types = types
         self._node = node
         self._connect = connect
-        first = self._open()
-        limit = page_limit(
-            limits.page_bytes, limits.buffer_bytes, limits.connections, self._heap_bytes
-        )
+        first, server = self._open()
+        limit = page_limit(limits.page_bytes, limits.buffer_bytes, limits.connections, server.heap)
         self._fetcher = Fetcher(
             table.cache_id,
             first,
-            self._open,
+            lambda: self._open()[0],
             connections=limits.connections,
-            heap=self._heap_bytes,
+            cursors=Cursors(limits.connections, server.heap, usual_rows(first, table)),
             size=PageSize(limit),
             budget=Budget(limits.buffer_bytes, limit),
             counters=self.counters,
@@ -86,20 +82,20 @@ class IgniteReader:
     def close(self) -> None:
         self._fetcher.close()
 
-    def _open(self) -> Connection:
+    def _open(self) -> tuple[Connection, Server]:
         connection = self._connect()
         try:
-            name, self._heap_bytes = _server(connection)
+            server = who_is(connection)
         except BaseException:
             connection.close()
             raise
-        if name != self._node.id:
+        if server.name != self._node.id:
             connection.close()
             raise DatabaseUnavailable(
-                f"at {connection.where} answers Ignite node '{name}', not '{self._node.id}' that "
-                "was to be read: the address has changed hands"
+                f"at {connection.where} answers Ignite node '{server.name}', not "
+                f"'{self._node.id}' that was to be read: the address has changed hands"
             )
-        return connection
+        return connection, server
 
     def _decode(self, page: Page) -> pa.RecordBatch:
         quick = quick_batch(page.data, page.start, page.count, self._layout, self._types)
@@ -125,22 +121,3 @@ class IgniteStream:
 
     def close(self) -> None:
         self._fetcher.drop(self._scan)
-
-
-def _server(connection: Connection) -> tuple[NodeId, int | None]:
-    """Name of the node behind `connection`, and its largest heap in bytes where it tells."""
-    if not has_sql(connection):
-        nodes = read_nodes(connection, _not_asked, with_sql=False)
-        return next(each.node.id for each in nodes if each.run == connection.node), None
-    [(name, heap)] = sql.system_view(
-        connection,
-        "SELECT N.CONSISTENT_ID, M.HEAP_MEMORY_MAX FROM SYS.NODES N "  # noqa: S608 - a UUID
-        "LEFT JOIN SYS.NODE_METRICS M ON M.NODE_ID = N.NODE_ID "
-        f"WHERE N.NODE_ID = '{connection.node}'",
-    )
-    return NodeId(str(name)), heap
-
-
-def _not_asked(host: str, port: int) -> UUID:
-    """Stands for looking up addresses, of which none is needed here."""
-    raise DatabaseUnavailable(f"{host}:{port} is not asked")

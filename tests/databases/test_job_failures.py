@@ -101,8 +101,9 @@ def test_losing_more_nodes_than_there_are_backups_is_noticed_and_said(
         job.go()
         said, _ = run.communicate(timeout=100)
     assert run.returncode == 1, said
-    assert job.condition("Failed")["reason"] == "DataLost"
-    assert "500" in job.condition("Failed")["message"]
+    # Whoever counts first says it: a trainer at the end of its epoch, or the one who plans.
+    assert job.condition("Failed")["reason"] in {"DataLost", "DataRefused"}
+    assert "of 500 rows" in job.condition("Failed")["message"]
 
 
 def test_a_truncated_newest_checkpoint_falls_back_to_the_one_before(

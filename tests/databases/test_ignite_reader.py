@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeAlias
 
@@ -14,7 +15,14 @@ import pytest
 
 from insitu.databases import ReadLimits, connect
 from insitu.databases.ignite import IgniteDatabase, sql
+from insitu.databases.ignite.arrow import rows_to_batch
+from insitu.databases.ignite.binary import read_rows
+from insitu.databases.ignite.catalog import find_table
+from insitu.databases.ignite.columns import quick_batch
+from insitu.databases.ignite.metadata import BinaryTypes
+from insitu.databases.ignite.pages import SCAN, parse_scan, scan_request
 from insitu.databases.ignite.reader import IgniteReader, IgniteStream
+from insitu.databases.ignite.tables import read_binary_type, read_layout
 from insitu.databases.ignite.wire import Connection
 from insitu.errors import ConfigurationError, DatabaseUnavailable, NotOwner
 from insitu.topology import DatabaseNode, NodeId, Shard, ShardId
@@ -119,6 +127,37 @@ def test_the_rows_are_what_was_written(ignite: Cluster, loaded: Load) -> None:
     table = pa.Table.from_batches(batches)
     assert table.schema.equals(database.schema())
     assert table.sort_by("id").to_pylist() == rows.to_pylist()
+
+
+def test_real_pages_are_read_alike_in_every_way(ignite: Cluster, loaded: Load) -> None:
+    texts = pa.array(["a\0b", None, "\U0001f600", ""] * 5)
+    columns = {
+        "id": pa.array(range(20)),
+        "text": texts,
+        "flag": pa.array([True, None] * 10),
+        "when": pa.array([1_700_000_000_000_000_001] * 20, pa.timestamp("ns")),
+        "uid": pa.array([uuid.UUID(int=n).bytes for n in range(20)], pa.uuid()),
+        "vector": pa.array([[1.5, 2.5], []] * 10, pa.list_(pa.float32())),
+        "blob": pa.array([b"x", None, b"", b"yz"] * 5),
+        "small": pa.array(range(20), pa.int8()),
+    }
+    table = pa.record_batch(columns)
+    database = loaded(ignite, "EVERY_WAY", table, partitions=1)
+    [(node, _)] = [(n, s) for n, s in owned(database) if s]
+    with Connection.open(node.host, node.port) as connection:
+        types = BinaryTypes(lambda number: read_binary_type(connection, number))
+        found = find_table(connection, "EVERY_WAY")
+        layout = read_layout(connection, found, types)
+        _, page = parse_scan(connection.request(SCAN, scan_request(found.cache_id, 0, 100)))
+    slow = rows_to_batch(read_rows(page.data, page.start, page.count, types)[0], layout)
+    quick = quick_batch(page.data, page.start, page.count, layout, types, ("scattered",))
+    assert quick is not None
+    assert quick.equals(slow)
+    assert quick.num_rows == 20
+    assert quick.sort_by("id").column("text").to_pylist() == texts.to_pylist()
+    alike = quick_batch(page.data, page.start, 1, layout, types, ("strided",))
+    assert alike is not None
+    assert alike.equals(slow.slice(0, 1))
 
 
 def test_a_backup_copy_gives_the_same_rows_in_the_same_order(ignite: Cluster, loaded: Load) -> None:

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 
@@ -28,59 +26,12 @@ from insitu.databases.ignite.pages import (
     parse_scan,
     scan_request,
 )
+from insitu.databases.ignite.scan import Arrived, Cursor, Scan, Worker
 from insitu.databases.ignite.wire import RESOURCE_CLOSE, Connection
 from insitu.errors import DatabaseUnavailable, DataChanged, InsituError
 
 #: How often one partition is opened again after its connection broke, or its cursor vanished.
 _REOPENINGS: Final = 2
-
-
-@dataclass(slots=True, eq=False)
-class _Worker:
-    """A thread and its connection; `stale` are cursors that nobody reads any more."""
-
-    connection: Connection | None = None
-    stale: list[int] = field(default_factory=list)
-
-
-@dataclass(slots=True)
-class _Cursor:
-    """Open at the server of `worker`'s connection, `seen` rows into its partition."""
-
-    worker: _Worker
-    number: int
-    rows: int
-    seen: int
-
-
-@dataclass(frozen=True, slots=True)
-class Arrived:
-    """A page; its first `drop` rows are not wanted."""
-
-    page: Page
-    drop: int
-    charge: int
-
-
-@dataclass(slots=True, eq=False)
-class Scan:
-    """One partition from row `skip` on. All of it belongs to its `Fetcher` and its lock."""
-
-    partition: int
-    skip: int
-    next_row: int
-    pages: deque[Arrived] = field(default_factory=deque)
-    cursor: _Cursor | None = None
-    busy: bool = False
-    waiting: int = 0
-    ended: bool = False
-    error: BaseException | None = None
-    reopenings: int = 0
-
-    @property
-    def awaited(self) -> bool:
-        """Whether somebody waits for a page that is not here yet."""
-        return self.waiting > len(self.pages)
 
 
 class Fetcher:
@@ -105,7 +56,7 @@ class Fetcher:
         self._size = size
         self._budget = budget
         self._counters = counters
-        self._workers = [_Worker(first), *(_Worker() for _ in range(connections - 1))]
+        self._workers = [Worker(first), *(Worker() for _ in range(connections - 1))]
         self._threads: list[threading.Thread] = []
         self._scans: list[Scan] = []
         self._closed = False
@@ -173,14 +124,14 @@ class Fetcher:
         if self._closed:
             raise DatabaseUnavailable("the reader is closed")
 
-    def _start(self, worker: _Worker) -> threading.Thread:
+    def _start(self, worker: Worker) -> threading.Thread:
         thread = threading.Thread(
             target=self._run, args=(worker,), name="insitu-ignite-reader", daemon=True
         )
         thread.start()
         return thread
 
-    def _run(self, worker: _Worker) -> None:
+    def _run(self, worker: Worker) -> None:
         while (job := self._next_job(worker)) is not None:
             try:
                 job()
@@ -190,7 +141,7 @@ class Fetcher:
             with self._work:  # what was full or busy before may let others go on now
                 self._work.notify_all()
 
-    def _next_job(self, worker: _Worker) -> Callable[[], None] | None:
+    def _next_job(self, worker: Worker) -> Callable[[], None] | None:
         """What this worker's connection is for next; None at the end."""
         with self._work:
             while not self._closed:
@@ -205,7 +156,7 @@ class Fetcher:
                     self._work.wait()
             return None
 
-    def _choose(self, worker: _Worker) -> Scan | None:
+    def _choose(self, worker: Worker) -> Scan | None:
         may_open = self._open_cursors() < self._cursors.limit(self._size.row_bytes)
         ready = [
             scan
@@ -234,12 +185,12 @@ class Fetcher:
             self._forget_cursor(max(opened, key=lambda scan: (not scan.awaited, len(scan.pages))))
             self._work.notify_all()
 
-    def _close_cursor(self, worker: _Worker, number: int) -> None:
+    def _close_cursor(self, worker: Worker, number: int) -> None:
         if worker.connection is not None:
             with contextlib.suppress(ServerError):  # it is closed already
                 worker.connection.request(RESOURCE_CLOSE, cursor_request(number))
 
-    def _fetch(self, worker: _Worker, scan: Scan, asked: int) -> None:
+    def _fetch(self, worker: Worker, scan: Scan, asked: int) -> None:
         """One request of one scan; whatever comes of it reaches whoever waits for the scan."""
         rows = self._size.rows if scan.cursor is None else scan.cursor.rows
         try:
@@ -254,7 +205,7 @@ class Fetcher:
                 self._arrived(scan, page, asked)
                 scan.busy = False
 
-    def _request(self, worker: _Worker, scan: Scan, rows: int) -> Page:
+    def _request(self, worker: Worker, scan: Scan, rows: int) -> Page:
         if worker.connection is None:
             self._adopt(worker, self._connect())
         assert worker.connection is not None
@@ -263,10 +214,10 @@ class Fetcher:
             return parse_next(worker.connection.request(NEXT_PAGE, body))
         body = scan_request(self._cache_id, scan.partition, rows)
         number, page = parse_scan(worker.connection.request(SCAN, body))
-        scan.cursor = _Cursor(worker, number, rows, 0)
+        scan.cursor = Cursor(worker, number, rows, 0)
         return page
 
-    def _adopt(self, worker: _Worker, connection: Connection) -> None:
+    def _adopt(self, worker: Worker, connection: Connection) -> None:
         with self._work:
             if not self._closed:
                 worker.connection = connection
@@ -301,7 +252,7 @@ class Fetcher:
         elif scan.ended or self._size.is_off(cursor.rows, cursor.seen):
             self._forget_cursor(scan)
 
-    def _failed(self, worker: _Worker, scan: Scan, error: Exception, rows: int) -> None:
+    def _failed(self, worker: Worker, scan: Scan, error: Exception, rows: int) -> None:
         """Decides whether a scan is opened again."""
         self._forget_cursor(scan)
         if isinstance(error, ServerError) and error.out_of_memory and rows > 1:
@@ -313,11 +264,13 @@ class Fetcher:
             if scan.reopenings > _REOPENINGS:
                 scan.error = _given_up(scan, error)
         else:
+            if not isinstance(error, InsituError):  # a reply may be half read
+                self._lost(worker)
             scan.error = error
         if scan.error is not None:
             self._end(scan)
 
-    def _lost(self, worker: _Worker) -> None:
+    def _lost(self, worker: Worker) -> None:
         """The worker's connection is gone, and all its cursors with it."""
         if worker.connection is not None:
             worker.connection.close()

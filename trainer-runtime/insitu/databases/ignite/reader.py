@@ -12,10 +12,11 @@ from insitu.databases.ignite.binary import read_rows
 from insitu.databases.ignite.budget import Budget, Cursors
 from insitu.databases.ignite.catalog import Table
 from insitu.databases.ignite.columns import quick_batch
-from insitu.databases.ignite.fetch import Fetcher, Scan
+from insitu.databases.ignite.fetch import Fetcher
 from insitu.databases.ignite.layout import RowLayout
 from insitu.databases.ignite.metadata import BinaryTypes
 from insitu.databases.ignite.pages import Page, PageSize, page_limit
+from insitu.databases.ignite.scan import Scan
 from insitu.databases.ignite.server import Server, usual_rows, who_is
 from insitu.databases.ignite.wire import Connection
 from insitu.errors import ConfigurationError, DatabaseUnavailable
@@ -57,13 +58,18 @@ class IgniteReader:
         self._node = node
         self._connect = connect
         first, server = self._open()
+        try:
+            rows = usual_rows(first, table)
+        except BaseException:
+            first.close()
+            raise
         limit = page_limit(limits.page_bytes, limits.buffer_bytes, limits.connections, server.heap)
         self._fetcher = Fetcher(
             table.cache_id,
             first,
             lambda: self._open()[0],
             connections=limits.connections,
-            cursors=Cursors(limits.connections, server.heap, usual_rows(first, table)),
+            cursors=Cursors(limits.connections, server.heap, rows),
             size=PageSize(limit),
             budget=Budget(limits.buffer_bytes, limit),
             counters=self.counters,

@@ -133,7 +133,7 @@ class Job:
     def committed(self) -> Counter[tuple[int, int]]:
         """How often each (epoch, id) entered the parameters of the newest commit."""
         counted: Counter[tuple[int, int]] = Counter()
-        lines = list(self._audit())
+        lines = list(self.audited())
         before = 0
         for commit in self.lineage:
             for line in lines:
@@ -145,7 +145,8 @@ class Job:
             before = commit.cursor.step
         return counted
 
-    def _audit(self) -> Iterator[dict[str, Any]]:
+    def audited(self) -> Iterator[dict[str, Any]]:
+        """Every step of every rank, committed or not: generation, epoch, step, rank, keys."""
         for path in (self.folder / "audit").glob("*.jsonl"):
             for line in path.read_text().splitlines():
                 if line.endswith("}"):  # A killed rank may leave half a line.

@@ -90,9 +90,7 @@ def issue(pki: Pki, addresses: Addresses, nodes: Mapping[str, str]) -> None:
         _issue(pki, authority, name, group, common_name=user)
         _kubeconfig(pki, name, addresses)
     for name, address in nodes.items():
-        _issue(
-            pki, authority, name, "system:nodes", name, address, common_name=f"system:node:{name}"
-        )
+        _issue(pki, authority, name, "system:nodes", address, common_name=f"system:node:{name}")
         _kubeconfig(pki, name, addresses)
 
 
@@ -105,7 +103,11 @@ def _issue(
     common_name: str | None = None,
 ) -> None:
     issued = authority.issue_cert(
-        *identities, common_name=common_name or name, organization_name=group
+        # Go refuses a certificate without any name of a host, of a client's too.
+        name,
+        *identities,
+        common_name=common_name or name,
+        organization_name=group,
     )
     pki.certificate(name).write_bytes(b"".join(pem.bytes() for pem in issued.cert_chain_pems))
     issued.private_key_pem.write_to_path(pki.key(name))

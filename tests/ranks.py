@@ -13,12 +13,12 @@ import pyarrow as pa
 
 from insitu.checkpoint.records import Json
 from insitu.checkpoint.tensors import Tensor
-from insitu.collective import Ints
-from insitu.commits import Commits, Snapshot
 from insitu.contract import Assignment, Reporting
 from insitu.databases import Database, DataSource
 from insitu.errors import Left, PeerLost
 from insitu.session import Session
+from insitu.session.collective import Ints
+from insitu.session.commits import Commits, Snapshot
 from insitu.topology import NodeId, Shard, ShardId
 from tests.memory import MemoryDatabase
 

@@ -11,8 +11,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from insitu.collective import Alone
-from insitu.commits import Commits
 from insitu.contract import Assignment, Checkpoint, Reporting, Training
 from insitu.databases import Database
 from insitu.errors import (
@@ -28,6 +26,8 @@ from insitu.errors import (
 )
 from insitu.progress import read_progress
 from insitu.session import Session
+from insitu.session.collective import Alone
+from insitu.session.commits import Commits
 from insitu.topology import NodeId, ShardId
 from tests.memory import MemoryDatabase
 from tests.ranks import Parameters, Ran, a_job, assignments, table, train
@@ -336,6 +336,17 @@ def test_a_damaged_newest_commit_falls_back_to_the_one_before(
     ran = train(database, plan(database, 1, tmp_path, generation=2))
     assert len(ran[0].batches) == 1
     assert "is passed over" in caplog.text
+
+
+def test_a_store_whose_every_commit_is_damaged_is_not_taken_for_an_empty_one(
+    tmp_path: Path,
+) -> None:
+    database = MemoryDatabase(table(32))
+    train(database, plan(database, 1, tmp_path, every=1))
+    for path in tmp_path.glob("job/data/1/*/*"):
+        path.write_bytes(path.read_bytes()[:-1])
+    ran = train(database, plan(database, 1, tmp_path, generation=2))
+    assert says(ran, StoreError, "--fresh")
 
 
 def test_a_commit_that_was_asked_for_is_resumed_from(tmp_path: Path) -> None:

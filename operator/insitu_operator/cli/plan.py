@@ -14,7 +14,7 @@ from insitu_operator.cli import options
 from insitu_operator.cli.failures import explained
 from insitu_operator.cli.plan_table import plan_json, plan_table
 from insitu_operator.core.planner import plan as make_plan
-from insitu_operator.core.planning import orphans_message
+from insitu_operator.core.policies.planning import orphans_message
 from insitu_operator.local.prepare import prepare
 
 

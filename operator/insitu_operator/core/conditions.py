@@ -6,9 +6,9 @@ from datetime import datetime
 from typing import NamedTuple
 
 from insitu.api import Condition, ConditionStatus, ConditionType, Reason, Status
-from insitu_operator.core.deadlines import all_running
 from insitu_operator.core.decision import Step
-from insitu_operator.core.planning import orphans_message
+from insitu_operator.core.policies.deadlines import all_running
+from insitu_operator.core.policies.planning import orphans_message
 from insitu_operator.core.world import World
 
 STALLING = frozenset({Reason.ACCESS_DENIED, Reason.SOURCE_INVALID, Reason.PLAN_IMPOSSIBLE})

@@ -6,16 +6,16 @@ from dataclasses import replace
 from datetime import datetime
 
 from insitu.api import CONTROLLER, Reason
-from insitu_operator.core.change import topology_changed
-from insitu_operator.core.deadlines import all_running, overdue, seconds_to_next
 from insitu_operator.core.decision import Decision, Step
-from insitu_operator.core.ending import completed, finished
-from insitu_operator.core.gang import started
-from insitu_operator.core.loss import rows_lost
 from insitu_operator.core.observed import Observed, State
-from insitu_operator.core.restart import restarted
+from insitu_operator.core.policies.change import topology_changed
+from insitu_operator.core.policies.deadlines import all_running, overdue, seconds_to_next
+from insitu_operator.core.policies.ending import completed, finished
+from insitu_operator.core.policies.gang import started
+from insitu_operator.core.policies.loss import rows_lost
+from insitu_operator.core.policies.restart import restarted
+from insitu_operator.core.policies.suspension import suspended
 from insitu_operator.core.status import write_status
-from insitu_operator.core.suspension import suspended
 from insitu_operator.core.world import World
 
 

@@ -46,7 +46,7 @@ def check_table(
     return DataChanged(
         f"{fewer}: all database nodes are still there, so the rows were deleted, and the epoch is "
         f"not exact. Train on a table that nobody writes to meanwhile, or set "
-        f"placement.onDataChange to Continue"
+        f"spec.data.onChange to Continue"
     )
 
 

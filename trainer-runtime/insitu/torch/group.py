@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor, distributed
 
-from insitu.collective import Ints
 from insitu.errors import ConfigurationError, PeerLost
+from insitu.session.collective import Ints
 
 
 class Group:

@@ -19,10 +19,10 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from insitu import session as core
 from insitu.checkpoint import Commit, CommitLog, open_store
-from insitu.commits import Commits, read_state
 from insitu.contract import Reporting, from_environ
 from insitu.databases import Database, DataSource, connect
 from insitu.errors import ConfigurationError, InsituError, Left, exit_code
+from insitu.session.commits import Commits, read_state
 from insitu.torch.batch import Batch
 from insitu.torch.gradients import add_gradients, broadcast
 from insitu.torch.group import Group

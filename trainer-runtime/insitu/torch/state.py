@@ -11,8 +11,8 @@ from torch import nn
 from insitu.checkpoint import tensors as stored
 from insitu.checkpoint.records import Json
 from insitu.checkpoint.tree import join, split
-from insitu.commits import Snapshot
 from insitu.errors import ConfigurationError
+from insitu.session.commits import Snapshot
 
 _NAMES: Mapping[torch.dtype, str] = {
     torch.bool: "BOOL",

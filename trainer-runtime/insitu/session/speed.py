@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 from typing import Literal, NamedTuple
 
 from insitu.data.cursor import Cursor
-from insitu.locality import Share
 from insitu.progress import Progress
+from insitu.session.locality import Share
 
 
 class Newest(NamedTuple):

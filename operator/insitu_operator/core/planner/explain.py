@@ -6,8 +6,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from insitu.api import Locality
 from insitu.topology import NodeId, Shard, ShardId
-from insitu_operator.core.names import named, named_nodes, natural
 from insitu_operator.core.plan import Assigned
+from insitu_operator.core.planner.names import named, named_nodes, natural
 
 _EVEN = 1.01
 """An imbalance up to this is not worth a word."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from heapq import heappop, heappush
 
-from insitu_operator.core.placement import NOWHERE, Placement
+from insitu_operator.core.planner.placement import NOWHERE, Placement
 
 _PATIENCE = 32
 """Bins that a search looks into before it gives up, where weights are unequal."""

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 from pydantic import TypeAdapter
 
-from insitu.collective import Collective
 from insitu.columns import Shape
 from insitu.errors import ConfigurationError
+from insitu.session.collective import Collective
 from insitu.topology import ShardId
 
 

@@ -11,12 +11,12 @@ from collections.abc import Collection, Mapping, Sequence
 from insitu.api import Locality
 from insitu.errors import ConfigurationError, DataLost, nearest
 from insitu.topology import NodeId, Shard, ShardId, Topology
-from insitu_operator.core.balance import spread
-from insitu_operator.core.explain import notes
-from insitu_operator.core.names import named, named_nodes, natural
-from insitu_operator.core.nodes import choose_nodes, keep_ranks
-from insitu_operator.core.placement import NOWHERE, Items
 from insitu_operator.core.plan import Assigned, Plan
+from insitu_operator.core.planner.balance import spread
+from insitu_operator.core.planner.explain import notes
+from insitu_operator.core.planner.names import named, named_nodes, natural
+from insitu_operator.core.planner.nodes import choose_nodes, keep_ranks
+from insitu_operator.core.planner.placement import NOWHERE, Items
 
 _ALL = 16
 """Up to this many ranks, a shard that any rank may read is tried on each of them."""

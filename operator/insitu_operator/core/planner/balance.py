@@ -23,9 +23,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from insitu_operator.core.chain import cheapest_chain, forced_chain
-from insitu_operator.core.placement import NOWHERE, Items, Placement
-from insitu_operator.core.rearrange import rearranged
+from insitu_operator.core.planner.chain import cheapest_chain, forced_chain
+from insitu_operator.core.planner.placement import NOWHERE, Items, Placement
+from insitu_operator.core.planner.rearrange import rearranged
 
 TOLERANCE_PERCENT = 1
 """How far above the best balance a kept placement may stay, so that items need not move."""

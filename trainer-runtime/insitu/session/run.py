@@ -14,10 +14,7 @@ from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
 
-from insitu.audit import AuditLog
-from insitu.collective import Collective, Exchange, Share
 from insitu.columns import Shape, shapes
-from insitu.commits import Commits
 from insitu.contract import Assignment, Reporting
 from insitu.data.cursor import Cursor, Taken
 from insitu.data.order import Order
@@ -25,11 +22,14 @@ from insitu.data.quota import quotas
 from insitu.data.stream import RankStream
 from insitu.databases import Database, ReadLimits
 from insitu.errors import ConfigurationError, Left
-from insitu.locality import LocalFirst
-from insitu.meeting import Introduction, Meeting, meet
 from insitu.progress import ProgressFile
-from insitu.speed import Speedometer
-from insitu.table_check import TableCheck
+from insitu.session.audit import AuditLog
+from insitu.session.collective import Collective, Exchange, Share
+from insitu.session.commits import Commits
+from insitu.session.locality import LocalFirst
+from insitu.session.meeting import Introduction, Meeting, meet
+from insitu.session.speed import Speedometer
+from insitu.session.table_check import TableCheck
 
 _log = logging.getLogger("insitu")
 _SAMPLED_SHARDS = 3

@@ -6,11 +6,11 @@ import logging
 
 from pydantic import TypeAdapter
 
-from insitu.collective import Collective, on_rank_0
 from insitu.contract import Assignment
 from insitu.data.exactness import check_epoch, check_table
 from insitu.databases import Database
 from insitu.errors import DataChanged, DataLost
+from insitu.session.collective import Collective, on_rank_0
 from insitu.topology import NodeId
 
 _log = logging.getLogger("insitu")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from insitu.api import OnTopologyChange, Reason
 from insitu_operator.core.decision import Step
-from insitu_operator.core.ending import failure, stop
-from insitu_operator.core.planning import not_ready
+from insitu_operator.core.policies.ending import failure, stop
+from insitu_operator.core.policies.planning import not_ready
 from insitu_operator.core.world import World
 
 

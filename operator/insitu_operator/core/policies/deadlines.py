@@ -7,8 +7,8 @@ from datetime import datetime, timedelta
 
 from insitu.api import ConditionType, Framework, Reason
 from insitu_operator.core.decision import Step
-from insitu_operator.core.ending import failure
 from insitu_operator.core.observed import State
+from insitu_operator.core.policies.ending import failure
 from insitu_operator.core.world import World
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Protocol
@@ -18,6 +18,7 @@ from insitu.checkpoint import (
     Commit,
     CommitLog,
     Part,
+    Skipped,
     Store,
     Writer,
     open_store,
@@ -28,11 +29,11 @@ from insitu.checkpoint import (
 )
 from insitu.checkpoint.records import Json
 from insitu.checkpoint.tensors import Tensor, decode_tensors, encode_tensors, merged, share
-from insitu.collective import Collective, on_rank_0, together
 from insitu.contract import Assignment
 from insitu.data.cursor import Cursor
 from insitu.errors import ConfigurationError, StoreError
-from insitu.speed import Newest
+from insitu.session.collective import Collective, on_rank_0, together
+from insitu.session.speed import Newest
 
 _log = logging.getLogger("insitu")
 _SKELETON = "skeleton"
@@ -149,6 +150,8 @@ class Commits:
             sequence: int | None = log.at(wanted).seq
         else:
             newest = log.newest()
+            if newest.skipped and newest.commit is None:
+                raise StoreError(_all_damaged(log, newest.skipped))
             for skipped in newest.skipped:
                 _log.warning("commit %d is passed over: %s", skipped.seq, skipped.reason)
             sequence = newest.commit.seq if newest.commit else None
@@ -186,6 +189,15 @@ class Commits:
         except StoreError as error:  # The commit stands; only old ones take up room still.
             _log.warning("old checkpoints are kept: %s", error)
         return str(commit.seq).encode()
+
+
+def _all_damaged(log: CommitLog, skipped: Sequence[Skipped]) -> str:
+    first = skipped[0]
+    return (
+        f"no commit of job '{log.job}' in {log.store.url} is whole, commit {first.seq} for one: "
+        f"{first.reason}. Restore the store from a backup, or start anew (`insitu run --fresh`, or "
+        "another job name)"
+    )
 
 
 def read_state(store: Store, commit: Commit) -> tuple[Json, Mapping[str, Tensor]]:

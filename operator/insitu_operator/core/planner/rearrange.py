@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from insitu_operator.core.placement import Placement
+from insitu_operator.core.planner.placement import Placement
 
 _BINS = 8
 """Bins that are freed at once, at most."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from insitu.api import Reason
 from insitu_operator.core.decision import Action, DeleteWorkers, Step
-from insitu_operator.core.ending import clear_out
+from insitu_operator.core.policies.ending import clear_out
 from insitu_operator.core.world import World
 
 

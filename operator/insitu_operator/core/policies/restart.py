@@ -15,9 +15,9 @@ from datetime import datetime, timedelta
 from insitu.api import OnTopologyChange, Reason
 from insitu.errors import ExitCode
 from insitu_operator.core.decision import Step
-from insitu_operator.core.ending import failure, stop
 from insitu_operator.core.observed import State, Worker
-from insitu_operator.core.planning import not_ready, plan_next
+from insitu_operator.core.policies.ending import failure, stop
+from insitu_operator.core.policies.planning import not_ready, plan_next
 from insitu_operator.core.record import LAST_LINES
 from insitu_operator.core.world import World
 

@@ -10,9 +10,9 @@ from insitu_operator.core.decision import (
     DeleteWorkers,
     Step,
 )
-from insitu_operator.core.ending import stop
 from insitu_operator.core.observed import State
-from insitu_operator.core.planning import not_ready, plan_next
+from insitu_operator.core.policies.ending import stop
+from insitu_operator.core.policies.planning import not_ready, plan_next
 from insitu_operator.core.record import Record
 from insitu_operator.core.world import World
 

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from insitu.api import ConditionType, Reason
 from insitu_operator.core.decision import Step
-from insitu_operator.core.ending import failure
+from insitu_operator.core.policies.ending import failure
 from insitu_operator.core.world import World
 
 CONFIRM_SECONDS = 3.0

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from insitu.errors import ConfigurationError
 from insitu.topology import NodeId, Shard
-from insitu_operator.core.names import named
+from insitu_operator.core.planner.names import named
 
 _PATIENCE = 50_000
 """Steps that the search for few nodes that own everything may take."""

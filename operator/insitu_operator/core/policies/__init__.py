@@ -1,0 +1,1 @@
+"""One question about a job each; reconcile.py asks them in order."""

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from insitu.databases.ignite.budget import Budget, Cursors
+from insitu.databases.ignite.budget import Budget, Cursors, Need
 from insitu.databases.ignite.pages import (
     Page,
     PageSize,
@@ -85,7 +85,7 @@ def test_a_cursor_whose_rows_have_grown_is_opened_again() -> None:
     ("wanted", "buffer", "connections", "heap", "bytes_"),
     [
         (4 * MB, 32 * MB, 2, GB, 4 * MB),
-        (20 * MB, 32 * MB, 2, 4 * GB, 16 * MB),
+        (20 * MB, 30 * MB, 2, 4 * GB, 10 * MB),
         (20 * MB, 64 * MB, 1, 480 * MB, 10 * MB),
         (20 * MB, 64 * MB, 2, 480 * MB, 5 * MB),
         (1, 1, 1, GB, 1 << 16),
@@ -134,32 +134,37 @@ def test_replies_that_make_no_sense_are_refused(body: bytes) -> None:
         parse_scan(memoryview(bytes(8) + body))
 
 
-def test_pages_ahead_of_need_leave_room_for_one_that_is_awaited() -> None:
-    budget = Budget(total=10, reserve=4)
-    budget.ask(4)
-    assert not budget.admits(4, awaited=False)
-    assert budget.admits(4, awaited=True)
+def test_pages_ahead_of_need_leave_room_for_all_that_comes_next() -> None:
+    budget = Budget(total=100, page=20, connections=2)
+    assert budget.admits(20, Need.AHEAD)
+    budget.ask(30)
+    assert not budget.admits(20, Need.AHEAD)
+    budget.ask(30)
+    assert budget.admits(20, Need.NEXT)
+    budget.ask(20)
+    assert not budget.admits(20, Need.NEXT)
+    assert budget.admits(20, Need.AWAITED)
 
 
 def test_an_awaited_page_may_exceed_the_buffer_only_when_nothing_else_is_under_way() -> None:
-    budget = Budget(total=10, reserve=4)
+    budget = Budget(total=10, page=4)
     budget.ask(4)
     budget.arrive(4, 12)
-    assert budget.admits(4, awaited=True)
+    assert budget.admits(4, Need.AWAITED)
     budget.ask(4)
-    assert not budget.admits(4, awaited=True)
+    assert not budget.admits(4, Need.AWAITED)
 
 
 def test_a_page_larger_than_the_whole_buffer_goes_alone() -> None:
-    budget = Budget(total=10, reserve=4)
-    assert budget.admits(100, awaited=False)
+    budget = Budget(total=10, page=4)
+    assert budget.admits(100, Need.AHEAD)
     budget.ask(100)
-    assert not budget.admits(1, awaited=False)
+    assert not budget.admits(1, Need.AHEAD)
 
 
 @given(st.lists(st.tuples(st.integers(1, 9), st.integers(0, 9)), max_size=20))
 def test_what_is_counted_is_given_back(pages: list[tuple[int, int]]) -> None:
-    budget = Budget(total=100, reserve=1)
+    budget = Budget(total=100, page=1)
     for asked, actual in pages:
         budget.ask(asked)
         budget.arrive(asked, actual)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from dataclasses import dataclass
 from typing import Final
 
@@ -18,24 +19,39 @@ _CURSORS_PER_CONNECTION: Final = 64
 _UNEVEN: Final = 1.5
 
 
+class Need(enum.IntEnum):
+    """Why a page is asked for: the less its need, the more room it has to leave for others."""
+
+    #: Somebody waits for it.
+    AWAITED = 0
+    #: Somebody takes pages of that partition, and none is here.
+    NEXT = 1
+    #: It may be wanted later.
+    AHEAD = 2
+
+
 @dataclass(slots=True)
 class Budget:
     """`total` bytes of pages that one reader has asked for, or holds and has not handed out.
 
-    Pages ahead of need leave room for one of `reserve` bytes that somebody waits for. A page that
-    turns out larger than asked for can exceed the total; then one awaited page at a time goes over
-    it, because pages that nobody takes yet would otherwise hold up the awaited one for ever.
+    One page of `page` bytes that is awaited always finds room, and so does one for each of
+    `connections` that comes next: pages ahead of need never keep a connection from its work. A
+    page that turns out larger than asked for can exceed the total; then one awaited page at a time
+    goes over it, because pages that nobody takes yet would otherwise hold up the awaited one for
+    ever.
     """
 
     total: int
-    reserve: int
+    page: int
+    connections: int = 1
     used: int = 0
     asked: int = 0
 
-    def admits(self, size: int, *, awaited: bool) -> bool:
+    def admits(self, size: int, need: Need) -> bool:
         """Whether a page of `size` bytes may be asked for now."""
-        room = self.total - self.used - (0 if awaited else self.reserve)
-        return size <= room or not self.used or (awaited and not self.asked)
+        kept = {Need.AWAITED: 0, Need.NEXT: 1, Need.AHEAD: 1 + self.connections}[need]
+        fits = size + kept * self.page <= self.total - self.used
+        return fits or not self.used or (need is Need.AWAITED and not self.asked)
 
     def ask(self, size: int) -> None:
         """Counts a page as asked for."""

@@ -14,7 +14,7 @@ from functools import partial
 from typing import Final
 
 from insitu.databases import ReadCounters
-from insitu.databases.ignite.budget import Budget, Cursors
+from insitu.databases.ignite.budget import Budget, Cursors, Need
 from insitu.databases.ignite.faults import ServerError
 from insitu.databases.ignite.pages import (
     NEXT_PAGE,
@@ -94,6 +94,7 @@ class Fetcher:
             finally:
                 scan.waiting -= 1
             arrived = scan.pages.popleft()
+            scan.begun = True
             self._budget.hand_out(arrived.charge)
             self._counters.rows += arrived.page.count - arrived.drop
             self._work.notify_all()
@@ -158,18 +159,23 @@ class Fetcher:
 
     def _choose(self, worker: Worker) -> Scan | None:
         may_open = self._open_cursors() < self._cursors.limit(self._size.row_bytes)
+        # Shards are drawn from evenly, so a connection with most of the cursors would hold up all.
+        turn = may_open and self._held_by(worker) == min(map(self._held_by, self._workers))
         ready = [
             scan
             for scan in self._scans
-            if not scan.busy and (may_open if scan.cursor is None else scan.cursor.worker is worker)
+            if not scan.busy and (turn if scan.cursor is None else scan.cursor.worker is worker)
         ]
         # min() takes the first of equals: the one that was opened first.
-        best = min(ready, key=lambda scan: (not scan.awaited, len(scan.pages)), default=None)
-        if best and self._budget.admits(self._size.bytes, awaited=best.awaited):
+        best = min(ready, key=lambda scan: (scan.need, len(scan.pages)), default=None)
+        if best and self._budget.admits(self._size.bytes, best.need):
             return best
         if not may_open:
             self._make_room()
         return None
+
+    def _held_by(self, worker: Worker) -> int:
+        return sum(s.cursor is not None and s.cursor.worker is worker for s in self._scans)
 
     def _open_cursors(self) -> int:
         """Open at the server, or about to be."""
@@ -180,9 +186,9 @@ class Fetcher:
         """Gives up a cursor for a scan that is waited for and has none, if nothing else goes on."""
         if any(scan.busy for scan in self._scans) or any(each.stale for each in self._workers):
             return
-        if any(scan.awaited and scan.cursor is None for scan in self._scans):
+        if any(scan.need is Need.AWAITED and scan.cursor is None for scan in self._scans):
             opened = [scan for scan in self._scans if scan.cursor is not None]
-            self._forget_cursor(max(opened, key=lambda scan: (not scan.awaited, len(scan.pages))))
+            self._forget_cursor(max(opened, key=lambda scan: (scan.need, len(scan.pages))))
             self._work.notify_all()
 
     def _close_cursor(self, worker: Worker, number: int) -> None:

@@ -78,11 +78,12 @@ def _parse(body: memoryview, at: int) -> Page:
 
 
 def page_limit(wanted: int, buffer: int, connections: int, heap: int | None) -> int:
-    """Bytes that a page may have: what is `wanted`, but never more than half of the `buffer` or
-    than a server with that `heap` builds safely for so many connections at once.
+    """Bytes that a page may have: what is `wanted`, but never so much that the `buffer` can't hold
+    one of each connection and one that is taken, or that a server with that `heap` can't safely
+    build so many at once.
     """
     safe = (heap or USUAL_HEAP) // (_PAGES_PER_HEAP * connections)
-    return max(min(wanted, buffer // 2, safe), _LEAST_PAGE)
+    return max(min(wanted, buffer // (connections + 1), safe), _LEAST_PAGE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,7 +71,7 @@ class IgniteReader:
             connections=limits.connections,
             cursors=Cursors(limits.connections, server.heap, rows),
             size=PageSize(limit),
-            budget=Budget(limits.buffer_bytes, limit),
+            budget=Budget(limits.buffer_bytes, limit, limits.connections),
             counters=self.counters,
         )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 
+from insitu.databases.ignite.budget import Need
 from insitu.databases.ignite.pages import Page
 from insitu.databases.ignite.wire import Connection
 
@@ -46,12 +47,15 @@ class Scan:
     pages: deque[Arrived] = field(default_factory=deque)
     cursor: Cursor | None = None
     busy: bool = False
+    begun: bool = False
     waiting: int = 0
     ended: bool = False
     error: BaseException | None = None
     reopenings: int = 0
 
     @property
-    def awaited(self) -> bool:
-        """Whether somebody waits for a page that is not here yet."""
-        return self.waiting > len(self.pages)
+    def need(self) -> Need:
+        """How much its next page is needed."""
+        if self.waiting > len(self.pages):
+            return Need.AWAITED
+        return Need.NEXT if self.begun and not self.pages else Need.AHEAD

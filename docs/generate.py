@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from insitu.api import Reason, TrainingJob
+from insitu.databases.ignite import schema, shape, storage
 from insitu.errors import EXIT_CODES, ConfigurationError, ExitCode, InsituError
 
 FOLDER = Path(__file__).parent / "reference"
@@ -23,7 +24,15 @@ _NOTE = "<!-- Written by docs/generate.py; edit the code, then run `make generat
 
 def pages() -> Mapping[str, str]:
     """File name to text of every generated page."""
-    return {"reasons.md": reasons(), "trainingjob.md": trainingjob()}
+    return {"ignite.md": ignite(), "reasons.md": reasons(), "trainingjob.md": trainingjob()}
+
+
+def ignite() -> str:
+    """What Ignite's rows become, and how rows are stored in Ignite."""
+    parts = {"Columns": schema, "Types when reading": shape, "Types when loading": storage}
+    return f"# Apache Ignite\n\n{_NOTE}" + "".join(
+        f"\n## {title}\n\n{(module.__doc__ or '').strip()}\n" for title, module in parts.items()
+    )
 
 
 def reasons() -> str:

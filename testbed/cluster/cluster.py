@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import ssl
 import string
 import tempfile
@@ -16,13 +17,14 @@ from typing import Self
 from testbed import addresses as loopback
 from testbed.cluster import base_images, binaries, control_plane, image_store, network, packages
 from testbed.cluster.addresses import DNS_SERVICE, MOST_CLUSTERS, MOST_NODES, Addresses
-from testbed.cluster.daemon import Daemon, Starter, wait
+from testbed.cluster.daemon import Daemon, Starter, StartFailed, wait
 from testbed.cluster.fake_nodes import fake_node, kwok_command
 from testbed.cluster.images import Image, write_archive
 from testbed.cluster.kubectl import Kubectl, KubectlFailed
 from testbed.cluster.node import Node
 from testbed.cluster.pki import Pki, issue
 from testbed.cluster.sweep import CLAIMED_PORT, folder, sweep, sweep_dead
+from testbed.paths import cache
 
 _DNS = Path(__file__).with_name("dns.yaml")
 _BOOT_SECONDS = 120.0
@@ -69,6 +71,10 @@ def start(
     cluster = Cluster(_claim(), names, labels, system, unpacked, detached=detached)
     try:
         cluster.boot()
+    except StartFailed as problem:
+        logs = cluster.keep_logs()
+        cluster.stop()
+        raise StartFailed(f"{problem}\nAll logs are in {logs}") from problem
     except BaseException:
         cluster.stop()
         raise
@@ -222,7 +228,7 @@ class Cluster:
         self.wait(lambda: self._nodes_problem() or self._services_problem(), timeout)
 
     def wait(self, problem: Callable[[], str | None], timeout: float = _BOOT_SECONDS) -> None:
-        """Returns when `problem` returns None; looks again five times a second.
+        """Returns when `problem` returns None; looks again twice a second.
 
         A kubectl that fails in it is a problem like others.
 
@@ -236,7 +242,17 @@ class Cluster:
             except KubectlFailed as failed:
                 return str(failed)
 
-        wait(complaint, self._daemons(), timeout, 0.2)
+        wait(complaint, self._daemons(), timeout, 0.5)
+
+    def keep_logs(self) -> Path:
+        """Copies all logs to a folder of the cache, where those of the last time are lost."""
+        kept = cache() / "kubernetes-logs"
+        shutil.rmtree(kept, ignore_errors=True)
+        for log in [daemon.log for daemon in self._daemons() if daemon.log.exists()]:
+            target = kept / log.relative_to(self.folder)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(log, target)
+        return kept
 
     def stop(self) -> None:
         """Ends everything and removes all files. Safe to call twice."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from testbed.cluster.addresses import SERVICES, Addresses
 from testbed.cluster.binaries import ETCD, KUBERNETES
-from testbed.cluster.pki import Pki
+from testbed.cluster.pki import FRONT_PROXY, Pki
 
 
 def etcd(folder: Path, loopback: str) -> list[str]:
@@ -51,6 +51,13 @@ def api_server(pki: Pki, addresses: Addresses, loopback: str) -> list[str]:
         f"--kubelet-client-key={pki.key('admin')}",
         f"--kubelet-certificate-authority={pki.authority}",
         "--kubelet-preferred-address-types=InternalIP",
+        f"--requestheader-client-ca-file={pki.authority}",
+        f"--requestheader-allowed-names={FRONT_PROXY}",
+        "--requestheader-username-headers=X-Remote-User",
+        "--requestheader-group-headers=X-Remote-Group",
+        "--requestheader-extra-headers-prefix=X-Remote-Extra-",
+        f"--proxy-client-cert-file={pki.certificate(FRONT_PROXY)}",
+        f"--proxy-client-key-file={pki.key(FRONT_PROXY)}",
     ]
 
 

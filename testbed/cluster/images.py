@@ -23,7 +23,8 @@ class Image:
     Args:
         name: With its tag, `example.test/name:tag`; pods of it need no pull.
         layers: Uncompressed tar files, the lowest first.
-        command: What a pod runs that names no command of its own.
+        entrypoint: What a pod runs unless it has a `command`.
+        arguments: Of the entrypoint, unless the pod has `args` or a `command`.
         environment: Of all its processes.
         user: A number, or `uid:gid`; pods that must not run as root need a number.
         folder: Where the command starts.
@@ -31,7 +32,8 @@ class Image:
 
     name: str
     layers: tuple[Path, ...]
-    command: tuple[str, ...] = ()
+    entrypoint: tuple[str, ...] = ()
+    arguments: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
     user: str = "0"
     folder: str = "/"
@@ -71,7 +73,8 @@ def write_archive(image: Image, target: Path) -> Path:
             "architecture": "amd64",
             "os": "linux",
             "config": {
-                "Cmd": list(image.command),
+                "Entrypoint": list(image.entrypoint),
+                "Cmd": list(image.arguments),
                 "Env": [
                     "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
                     *(f"{name}={value}" for name, value in image.environment.items()),

@@ -22,6 +22,8 @@ from cryptography.hazmat.primitives.serialization import (
 
 from testbed.cluster.addresses import FIRST_SERVICE, Addresses
 
+# The API server, when it passes on a request to an API that somebody else serves.
+FRONT_PROXY = "front-proxy"
 _API_SERVER_NAMES = (
     "kubernetes", "kubernetes.default", "kubernetes.default.svc",
     "kubernetes.default.svc.cluster.local", FIRST_SERVICE,
@@ -85,6 +87,7 @@ def issue(pki: Pki, addresses: Addresses, nodes: Mapping[str, str]) -> None:
     authority.cert_pem.write_to_path(pki.authority)
     authority.private_key_pem.write_to_path(pki.authority_key)
     _account_keys(pki)
+    _issue(pki, authority, FRONT_PROXY, None)
     _issue(pki, authority, "kube-apiserver", None, addresses.host, *_API_SERVER_NAMES)
     for name, (user, group) in _COMPONENTS.items():
         _issue(pki, authority, name, group, common_name=user)

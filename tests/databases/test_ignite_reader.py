@@ -223,7 +223,7 @@ def test_pages_are_sized_in_bytes_whatever_a_row_has(ignite: Cluster, loaded: Lo
 def test_what_nobody_takes_stays_within_the_buffer(ignite: Cluster, loaded: Load) -> None:
     database = loaded(ignite, "BUFFERED", blob_rows([50_000] * 300), partitions=7)
     node, shards = max(owned(database), key=lambda each: len(each[1]))
-    limits = ReadLimits(page_bytes=1 << 18, buffer_bytes=1 << 20)
+    limits = ReadLimits(page_bytes=1 << 18, buffer_bytes=2 << 20)
     reader = database.reader(node, limits)
     streams = [reader.open(shard.id) for shard in shards]
     quiet = Quiet(lambda: reader.counters.requests)
@@ -269,16 +269,18 @@ def test_streams_may_be_read_side_by_side_from_many_threads(ignite: Cluster, loa
 def test_an_early_end_leaves_no_cursor_and_no_thread(ignite: Cluster, loaded: Load) -> None:
     database = loaded(ignite, "EARLY", blob_rows([20_000] * 200), partitions=1)
     [(node, [shard])] = [(n, s) for n, s in owned(database) if s]
+    before = threading.enumerate()
     reader = database.reader(node, ReadLimits(page_bytes=1 << 16, buffer_bytes=1 << 18))
     stream = reader.open(shard.id)
     next(iter(stream))
+    assert len(threading.enumerate()) > len(before)
     assert len(scans(node, "EARLY")) == 1
     stream.close()
     stream.close()
     until(lambda: not scans(node, "EARLY"))
     reader.close()
     reader.close()
-    assert not [t for t in threading.enumerate() if t.name == "insitu-ignite-reader"]
+    assert threading.enumerate() == before
 
 
 def scans(node: DatabaseNode, table: str) -> list[tuple[int, bool]]:

@@ -9,6 +9,7 @@
 from testbed.cluster.base_images import debian
 from testbed.cluster.cluster import Cluster, build, start
 from testbed.cluster.daemon import StartFailed
+from testbed.cluster.helm import HelmFailed
 from testbed.cluster.images import Image, layer
 from testbed.cluster.kubectl import KubectlFailed
 from testbed.cluster.node import Node
@@ -16,6 +17,7 @@ from testbed.cluster.packages import Unsuitable
 
 __all__ = [
     "Cluster",
+    "HelmFailed",
     "Image",
     "KubectlFailed",
     "Node",

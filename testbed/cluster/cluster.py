@@ -19,6 +19,7 @@ from testbed.cluster import base_images, binaries, control_plane, image_store, n
 from testbed.cluster.addresses import DNS_SERVICE, MOST_CLUSTERS, MOST_NODES, Addresses
 from testbed.cluster.daemon import Daemon, Starter, StartFailed, wait
 from testbed.cluster.fake_nodes import fake_node, kwok_command
+from testbed.cluster.helm import Helm
 from testbed.cluster.images import Image, write_archive
 from testbed.cluster.kubectl import Kubectl, KubectlFailed
 from testbed.cluster.node import Node
@@ -118,6 +119,7 @@ class Cluster:
     nodes: list[Node]
     kubeconfig: Path
     kubectl: Kubectl
+    helm: Helm
 
     def __init__(
         self,
@@ -136,6 +138,7 @@ class Cluster:
         self.folder = folder(self.number)
         self.kubeconfig = pki.kubeconfig("admin")
         self.kubectl = Kubectl(self.kubeconfig, self.folder / "kubectl")
+        self.helm = Helm(self.kubeconfig, self.folder / "helm")
         self._starter = Starter(self.folder, claim.claim.fileno(), tied=not detached)
         local = self._loopback = claim.host(1)
         self.etcd = self._daemon(control_plane.etcd(self.folder / "etcd", local))

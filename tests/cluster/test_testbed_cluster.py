@@ -157,6 +157,16 @@ def test_pods_run_on_nodes_that_only_kwok_plays(cluster: Cluster, space: Space) 
     space.kubectl("wait", "pod/fake", "--for=jsonpath={.status.phase}=Running", "--timeout=60s")
 
 
+def test_helm_installs_a_chart(space: Space, tmp_path: Path) -> None:
+    (tmp_path / "Chart.yaml").write_text("{apiVersion: v2, name: small, version: 0.1.0}")
+    (tmp_path / "templates").mkdir()
+    (tmp_path / "templates" / "it.yaml").write_text(
+        "{apiVersion: v1, kind: ConfigMap, metadata: {name: '{{ .Release.Name }}'}}"
+    )
+    space.cluster.helm("install", "--namespace", space.name, "given", str(tmp_path))
+    assert space.kubectl("get", "configmap", "given", "-o", "name") == "configmap/given\n"
+
+
 def test_an_image_that_is_loaded_later_runs_on_every_node(
     cluster: Cluster, space: Space, python: Image, tmp_path: Path
 ) -> None:
@@ -200,7 +210,7 @@ def test_a_crashed_cluster_is_swept_without_a_trace() -> None:
     # The kernel ends the processes; what it leaves is swept by whoever comes next.
     until(lambda: not marked(folder))
     assert traces(number, folder)
-    assert number in sweep_dead()
+    until(lambda: number in sweep_dead())
     assert traces(number, folder) == []
 
 

@@ -18,9 +18,9 @@ import pyignite
 
 from insitu.databases import ReadLimits
 from insitu.databases.ignite import IgniteDatabase
-from insitu.databases.ignite.hashes import cache_id
-from insitu.databases.ignite.pages import NEXT_PAGE, SCAN, cursor_request, scan_request
-from insitu.databases.ignite.wire import Connection
+from insitu.databases.ignite.binary.hashes import cache_id
+from insitu.databases.ignite.protocol.connection import Connection
+from insitu.databases.ignite.reading.pages import NEXT_PAGE, SCAN, cursor_request, scan_request
 from insitu.topology import DatabaseNode, ShardId
 
 #: As many shards as a training batch mixes, and as many again opened ahead.

@@ -15,7 +15,8 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from insitu.api import Reason, TrainingJob
-from insitu.databases.ignite import schema, shape, storage
+from insitu.databases.ignite.columns import schema, shape
+from insitu.databases.ignite.writing import storage
 from insitu.errors import EXIT_CODES, ConfigurationError, ExitCode, InsituError
 
 FOLDER = Path(__file__).parent / "reference"

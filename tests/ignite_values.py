@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
-from insitu.databases.ignite.binary import read_value
-from insitu.databases.ignite.codes import REFERENCE_ARRAYS, Code
-from insitu.databases.ignite.encode import code_of, write_value
-from insitu.databases.ignite.hashes import field_id, schema_id, type_id
-from insitu.databases.ignite.metadata import BinaryField, BinaryType, BinaryTypes
-from insitu.databases.ignite.values import (
+from insitu.databases.ignite.binary.codes import REFERENCE_ARRAYS, Code
+from insitu.databases.ignite.binary.decode import read_value
+from insitu.databases.ignite.binary.encode import code_of, write_value
+from insitu.databases.ignite.binary.hashes import field_id, schema_id, type_id
+from insitu.databases.ignite.binary.metadata import BinaryField, BinaryType, BinaryTypes
+from insitu.databases.ignite.binary.values import (
     Array,
     BinaryObject,
     Char,

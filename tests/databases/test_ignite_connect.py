@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from insitu.databases import Credentials, DataSource, Tls, connect
-from insitu.databases.ignite import sql
-from insitu.databases.ignite.wire import Connection
+from insitu.databases.ignite.protocol import sql
+from insitu.databases.ignite.protocol.connection import Connection
 from insitu.errors import AuthenticationError, ConfigurationError, DatabaseUnavailable
 from testbed.ignite import Cluster
 

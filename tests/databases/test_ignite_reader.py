@@ -14,16 +14,17 @@ import pyarrow as pa
 import pytest
 
 from insitu.databases import ReadLimits, connect
-from insitu.databases.ignite import IgniteDatabase, sql
-from insitu.databases.ignite.arrow import rows_to_batch
-from insitu.databases.ignite.binary import read_rows
-from insitu.databases.ignite.catalog import find_table
-from insitu.databases.ignite.columns import quick_batch
-from insitu.databases.ignite.metadata import BinaryTypes
-from insitu.databases.ignite.pages import SCAN, parse_scan, scan_request
-from insitu.databases.ignite.reader import IgniteReader, IgniteStream
-from insitu.databases.ignite.tables import read_binary_type, read_layout
-from insitu.databases.ignite.wire import Connection
+from insitu.databases.ignite import IgniteDatabase
+from insitu.databases.ignite.binary.decode import read_rows
+from insitu.databases.ignite.binary.metadata import BinaryTypes
+from insitu.databases.ignite.cluster.catalog import find_table
+from insitu.databases.ignite.cluster.tables import read_binary_type, read_layout
+from insitu.databases.ignite.columns.arrow import rows_to_batch
+from insitu.databases.ignite.columns.quick import quick_batch
+from insitu.databases.ignite.protocol import sql
+from insitu.databases.ignite.protocol.connection import Connection
+from insitu.databases.ignite.reading.pages import SCAN, parse_scan, scan_request
+from insitu.databases.ignite.reading.reader import IgniteReader, IgniteStream
 from insitu.errors import ConfigurationError, DatabaseUnavailable, NotOwner
 from insitu.topology import DatabaseNode, NodeId, Shard, ShardId
 from testbed.ignite import Cluster

@@ -11,10 +11,11 @@ import pyarrow as pa
 import pytest
 
 from insitu.databases import connect
-from insitu.databases.ignite import affinity, sql
-from insitu.databases.ignite.catalog import find_table
-from insitu.databases.ignite.nodes import read_nodes
-from insitu.databases.ignite.wire import Connection
+from insitu.databases.ignite.cluster import affinity
+from insitu.databases.ignite.cluster.catalog import find_table
+from insitu.databases.ignite.cluster.nodes import read_nodes
+from insitu.databases.ignite.protocol import sql
+from insitu.databases.ignite.protocol.connection import Connection
 from insitu.errors import ConfigurationError
 from insitu.topology import Topology
 from testbed.ignite import Cluster

@@ -18,21 +18,17 @@ import pytest
 from pyignite import GenericObjectMeta
 from pyignite import datatypes as ignite_types
 
-from insitu.databases.ignite.arrow import rows_to_batch
-from insitu.databases.ignite.catalog import find_table
-from insitu.databases.ignite.codes import Code
-from insitu.databases.ignite.encode import write_as, write_value
-from insitu.databases.ignite.hashes import cache_id
-from insitu.databases.ignite.layout import RowLayout
-from insitu.databases.ignite.metadata import (
+from insitu.databases.ignite.binary.codes import Code
+from insitu.databases.ignite.binary.encode import write_as, write_value
+from insitu.databases.ignite.binary.hashes import cache_id
+from insitu.databases.ignite.binary.metadata import (
     PUT_BINARY_TYPE,
     BinaryType,
     BinaryTypes,
     enum_type,
     put_request,
 )
-from insitu.databases.ignite.tables import read_binary_type, read_layout, sample_rows
-from insitu.databases.ignite.values import (
+from insitu.databases.ignite.binary.values import (
     Array,
     BinaryObject,
     Char,
@@ -43,7 +39,11 @@ from insitu.databases.ignite.values import (
     Row,
     Value,
 )
-from insitu.databases.ignite.wire import Connection
+from insitu.databases.ignite.cluster.catalog import find_table
+from insitu.databases.ignite.cluster.tables import read_binary_type, read_layout, sample_rows
+from insitu.databases.ignite.columns.arrow import rows_to_batch
+from insitu.databases.ignite.columns.layout import RowLayout
+from insitu.databases.ignite.protocol.connection import Connection
 from insitu.errors import ConfigurationError, UnsupportedType
 from testbed.ignite import Cluster
 from tests.ignite_values import binary_object, registered, same

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from pyignite.utils import hashcode
 from pyignite.utils import schema_id as pyignite_schema_id
 
-from insitu.databases.ignite.binary import MAX_DEPTH, read_value
-from insitu.databases.ignite.codes import OBJECT_HEADER, Code, Flag
-from insitu.databases.ignite.encode import object_hash, write_as, write_value
-from insitu.databases.ignite.hashes import (
+from insitu.databases.ignite.binary.codes import OBJECT_HEADER, Code, Flag
+from insitu.databases.ignite.binary.decode import MAX_DEPTH, read_value
+from insitu.databases.ignite.binary.encode import object_hash, write_as, write_value
+from insitu.databases.ignite.binary.hashes import (
     bytes_hash,
     cache_id,
     field_id,
@@ -26,7 +26,7 @@ from insitu.databases.ignite.hashes import (
     schema_id,
     type_id,
 )
-from insitu.databases.ignite.metadata import (
+from insitu.databases.ignite.binary.metadata import (
     BinaryType,
     BinaryTypes,
     enum_type,
@@ -34,8 +34,8 @@ from insitu.databases.ignite.metadata import (
     parse_get_reply,
     put_request,
 )
-from insitu.databases.ignite.objects import HEADER
-from insitu.databases.ignite.values import (
+from insitu.databases.ignite.binary.objects import HEADER
+from insitu.databases.ignite.binary.values import (
     NOT_A_TIME,
     BinaryObject,
     Char,

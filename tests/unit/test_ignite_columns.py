@@ -13,14 +13,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from insitu.databases.ignite.arrow import rows_to_batch
-from insitu.databases.ignite.binary import read_rows
-from insitu.databases.ignite.codes import Code
-from insitu.databases.ignite.columns import WAYS, quick_batch
-from insitu.databases.ignite.layout import RowLayout
-from insitu.databases.ignite.metadata import BinaryTypes
-from insitu.databases.ignite.schema import plan_layout
-from insitu.databases.ignite.values import BinaryObject, Row, Value
+from insitu.databases.ignite.binary.codes import Code
+from insitu.databases.ignite.binary.decode import read_rows
+from insitu.databases.ignite.binary.metadata import BinaryTypes
+from insitu.databases.ignite.binary.values import BinaryObject, Row, Value
+from insitu.databases.ignite.columns.arrow import rows_to_batch
+from insitu.databases.ignite.columns.layout import RowLayout
+from insitu.databases.ignite.columns.quick import WAYS, quick_batch
+from insitu.databases.ignite.columns.schema import plan_layout
 from insitu.errors import InsituError, ProtocolError, UnsupportedType
 from tests.ignite_values import ARRAYS, LEAVES, binary_object, encoded, types_of
 

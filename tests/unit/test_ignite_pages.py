@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from insitu.databases.ignite.budget import Budget, Cursors, Need
-from insitu.databases.ignite.pages import (
+from insitu.databases.ignite.reading.budget import Budget, Cursors, Need
+from insitu.databases.ignite.reading.pages import (
     Page,
     PageSize,
     page_limit,

@@ -11,12 +11,9 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 
-from insitu.databases.ignite.arrow import rows_to_batch
-from insitu.databases.ignite.codes import Code
-from insitu.databases.ignite.layout import RowLayout
-from insitu.databases.ignite.metadata import BinaryTypes, enum_type, object_type
-from insitu.databases.ignite.schema import SqlColumn, SqlTable, plan_layout
-from insitu.databases.ignite.values import (
+from insitu.databases.ignite.binary.codes import Code
+from insitu.databases.ignite.binary.metadata import BinaryTypes, enum_type, object_type
+from insitu.databases.ignite.binary.values import (
     Array,
     Char,
     Collection,
@@ -26,6 +23,9 @@ from insitu.databases.ignite.values import (
     Row,
     Value,
 )
+from insitu.databases.ignite.columns.arrow import rows_to_batch
+from insitu.databases.ignite.columns.layout import RowLayout
+from insitu.databases.ignite.columns.schema import SqlColumn, SqlTable, plan_layout
 from insitu.errors import ConfigurationError, UnsupportedType
 from tests.ignite_values import NO_TYPES, VALUES, binary_object, types_of
 

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from insitu.databases.ignite.affinity import Copy, Group, Partition, partitions_of
-from insitu.databases.ignite.nodes import ServerNode, reachable
-from insitu.databases.ignite.topology import assemble
-from insitu.databases.ignite.weights import equal_shares, worth_counting
+from insitu.databases.ignite.cluster.affinity import Copy, Group, Partition, partitions_of
+from insitu.databases.ignite.cluster.nodes import ServerNode, reachable
+from insitu.databases.ignite.cluster.topology import assemble
+from insitu.databases.ignite.cluster.weights import equal_shares, worth_counting
 from insitu.errors import DatabaseUnavailable
 from insitu.topology import DatabaseNode, NodeId, Topology
 

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from insitu.databases.ignite.faults import ServerError, explain, sentence, starting
-from insitu.databases.ignite.wire import Connection
+from insitu.databases.ignite.protocol.connection import Connection
+from insitu.databases.ignite.protocol.faults import ServerError, explain, sentence, starting
 from insitu.errors import (
     AuthenticationError,
     ConfigurationError,

@@ -12,17 +12,18 @@ from uuid import UUID
 import pyarrow as pa
 
 from insitu.databases import DataSource, ReadLimits
-from insitu.databases.ignite import ddl, weights
-from insitu.databases.ignite.catalog import Table, find_table, has_sql
-from insitu.databases.ignite.entries import Layout
-from insitu.databases.ignite.layout import RowLayout
-from insitu.databases.ignite.metadata import BinaryTypes
-from insitu.databases.ignite.nodes import read_nodes
-from insitu.databases.ignite.reader import IgniteReader
-from insitu.databases.ignite.tables import read_binary_type, read_layout
-from insitu.databases.ignite.topology import read_topology
-from insitu.databases.ignite.wire import Connection
-from insitu.databases.ignite.writer import IgniteWriter
+from insitu.databases.ignite.binary.metadata import BinaryTypes
+from insitu.databases.ignite.cluster import weights
+from insitu.databases.ignite.cluster.catalog import Table, find_table, has_sql
+from insitu.databases.ignite.cluster.nodes import read_nodes
+from insitu.databases.ignite.cluster.tables import read_binary_type, read_layout
+from insitu.databases.ignite.cluster.topology import read_topology
+from insitu.databases.ignite.columns.layout import RowLayout
+from insitu.databases.ignite.protocol.connection import Connection
+from insitu.databases.ignite.reading.reader import IgniteReader
+from insitu.databases.ignite.writing import ddl
+from insitu.databases.ignite.writing.entries import Layout
+from insitu.databases.ignite.writing.writer import IgniteWriter
 from insitu.errors import ConfigurationError, DatabaseUnavailable
 from insitu.topology import DatabaseNode, Topology
 

@@ -1,0 +1,1 @@
+"""Values as they are on the wire: the general decoder and encoder."""

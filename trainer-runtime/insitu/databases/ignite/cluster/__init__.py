@@ -1,0 +1,1 @@
+"""What a cluster tells of itself: nodes, tables, who owns which partition, how many rows."""

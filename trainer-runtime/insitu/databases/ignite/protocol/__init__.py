@@ -1,0 +1,1 @@
+"""Ignite's binary client protocol: connections, SQL, and what its refusals mean."""

@@ -1,0 +1,1 @@
+"""Partitions of one node, read ahead of need and within a budget of bytes."""

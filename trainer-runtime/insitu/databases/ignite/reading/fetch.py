@@ -1,0 +1,317 @@
+"""Pages of many partitions from one node, fetched ahead by a few connections within one budget.
+
+Each connection has a thread; a server's cursor lives and dies with the connection that opened it.
+Whoever takes pages decides nothing: threads ask first for partitions that somebody waits for, then
+for those with the fewest pages here, then for the ones opened first.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable
+from functools import partial
+from typing import Final
+
+from insitu.databases import ReadCounters
+from insitu.databases.ignite.protocol.connection import RESOURCE_CLOSE, Connection
+from insitu.databases.ignite.protocol.faults import ServerError
+from insitu.databases.ignite.reading.budget import Budget, Cursors, Need
+from insitu.databases.ignite.reading.pages import (
+    NEXT_PAGE,
+    SCAN,
+    Page,
+    PageSize,
+    cursor_request,
+    parse_next,
+    parse_scan,
+    scan_request,
+)
+from insitu.databases.ignite.reading.scan import Arrived, Cursor, Scan, Worker
+from insitu.errors import DatabaseUnavailable, DataChanged, InsituError
+
+#: How often one partition is opened again after its connection broke, or its cursor vanished.
+_REOPENINGS: Final = 2
+
+
+class Fetcher:
+    """Fetches pages ahead for all open scans. Thread-safe."""
+
+    def __init__(
+        self,
+        cache_id: int,
+        first: Connection,
+        connect: Callable[[], Connection],
+        *,
+        connections: int,
+        cursors: Cursors,
+        size: PageSize,
+        budget: Budget,
+        counters: ReadCounters,
+    ) -> None:
+        """`connect` opens one more connection to the same node as `first`."""
+        self._cursors = cursors
+        self._cache_id = cache_id
+        self._connect = connect
+        self._size = size
+        self._budget = budget
+        self._counters = counters
+        self._workers = [Worker(first), *(Worker() for _ in range(connections - 1))]
+        self._threads: list[threading.Thread] = []
+        self._scans: list[Scan] = []
+        self._closed = False
+        lock = threading.Lock()
+        self._work = threading.Condition(lock)
+        self._arrival = threading.Condition(lock)
+
+    def open(self, partition: int, skip: int) -> Scan:
+        """Starts to fetch the rows of `partition` after the first `skip`."""
+        scan = Scan(partition, skip, skip)
+        with self._work:
+            self._check_open()
+            self._scans.append(scan)
+            if not self._threads:
+                self._threads = [self._start(worker) for worker in self._workers]
+            self._work.notify()
+        return scan
+
+    def take(self, scan: Scan) -> Arrived | None:
+        """The scan's next page, waiting for it; None after the last one.
+
+        Raises whatever has ended the scan, once all pages before that are taken.
+        """
+        with self._arrival:
+            scan.waiting += 1
+            try:
+                while not scan.pages:
+                    if scan.error is not None:
+                        raise scan.error
+                    if scan.ended:
+                        return None
+                    self._check_open()
+                    self._work.notify_all()
+                    self._arrival.wait()
+            finally:
+                scan.waiting -= 1
+            arrived = scan.pages.popleft()
+            scan.begun = True
+            self._budget.hand_out(arrived.charge)
+            self._counters.rows += arrived.page.count - arrived.drop
+            self._work.notify_all()
+        return arrived
+
+    def drop(self, scan: Scan) -> None:
+        """Ends a scan and closes its cursor. Safe to call twice."""
+        with self._work:
+            self._end(scan)
+            while scan.pages:
+                self._budget.hand_out(scan.pages.popleft().charge)
+            self._work.notify_all()
+
+    def close(self) -> None:
+        """Ends all scans and connections, and with those all cursors. Safe to call twice."""
+        with self._work:
+            self._closed = True
+            connections = [worker.connection for worker in self._workers]
+            self._work.notify_all()
+            self._arrival.notify_all()
+        for connection in connections:
+            if connection is not None:
+                connection.close()
+        for thread in self._threads:
+            thread.join()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise DatabaseUnavailable("the reader is closed")
+
+    def _start(self, worker: Worker) -> threading.Thread:
+        thread = threading.Thread(
+            target=self._run, args=(worker,), name="insitu-ignite-reader", daemon=True
+        )
+        thread.start()
+        return thread
+
+    def _run(self, worker: Worker) -> None:
+        while (job := self._next_job(worker)) is not None:
+            try:
+                job()
+            except DatabaseUnavailable:  # nobody waits for a cursor to be closed
+                with self._work:
+                    self._lost(worker)
+            with self._work:  # what was full or busy before may let others go on now
+                self._work.notify_all()
+
+    def _next_job(self, worker: Worker) -> Callable[[], None] | None:
+        """What this worker's connection is for next; None at the end."""
+        with self._work:
+            while not self._closed:
+                if worker.stale:
+                    return partial(self._close_cursor, worker, worker.stale.pop())
+                if (scan := self._choose(worker)) is not None:
+                    scan.busy = True
+                    asked = self._size.bytes
+                    self._budget.ask(asked)
+                    return partial(self._fetch, worker, scan, asked)
+                if not worker.stale:
+                    self._work.wait()
+            return None
+
+    def _choose(self, worker: Worker) -> Scan | None:
+        may_open = self._open_cursors() < self._cursors.limit(self._size.row_bytes)
+        # Shards are drawn from evenly, so a connection with most of the cursors would hold up all.
+        turn = may_open and self._held_by(worker) == min(map(self._held_by, self._workers))
+        ready = [
+            scan
+            for scan in self._scans
+            if not scan.busy and (turn if scan.cursor is None else scan.cursor.worker is worker)
+        ]
+        # min() takes the first of equals: the one that was opened first.
+        best = min(ready, key=lambda scan: (scan.need, len(scan.pages)), default=None)
+        if best and self._budget.admits(self._size.bytes, best.need):
+            return best
+        if not may_open:
+            self._make_room()
+        return None
+
+    def _held_by(self, worker: Worker) -> int:
+        return sum(s.cursor is not None and s.cursor.worker is worker for s in self._scans)
+
+    def _open_cursors(self) -> int:
+        """Open at the server, or about to be."""
+        opened = sum(scan.busy or scan.cursor is not None for scan in self._scans)
+        return opened + sum(len(worker.stale) for worker in self._workers)
+
+    def _make_room(self) -> None:
+        """Gives up a cursor for a scan that is waited for and has none, if nothing else goes on."""
+        if any(scan.busy for scan in self._scans) or any(each.stale for each in self._workers):
+            return
+        if any(scan.need is Need.AWAITED and scan.cursor is None for scan in self._scans):
+            opened = [scan for scan in self._scans if scan.cursor is not None]
+            self._forget_cursor(max(opened, key=lambda scan: (scan.need, len(scan.pages))))
+            self._work.notify_all()
+
+    def _close_cursor(self, worker: Worker, number: int) -> None:
+        if worker.connection is not None:
+            with contextlib.suppress(ServerError):  # it is closed already
+                worker.connection.request(RESOURCE_CLOSE, cursor_request(number))
+
+    def _fetch(self, worker: Worker, scan: Scan, asked: int) -> None:
+        """One request of one scan; whatever comes of it reaches whoever waits for the scan."""
+        rows = self._size.rows if scan.cursor is None else scan.cursor.rows
+        try:
+            page = self._request(worker, scan, rows)
+        except Exception as error:  # noqa: BLE001 - raised again by `take`
+            with self._work:
+                self._budget.arrive(asked, 0)
+                scan.busy = False
+                self._failed(worker, scan, error, rows)
+        else:
+            with self._work:
+                self._arrived(scan, page, asked)
+                scan.busy = False
+
+    def _request(self, worker: Worker, scan: Scan, rows: int) -> Page:
+        if worker.connection is None:
+            self._adopt(worker, self._connect())
+        assert worker.connection is not None
+        if scan.cursor is not None:
+            body = cursor_request(scan.cursor.number)
+            return parse_next(worker.connection.request(NEXT_PAGE, body))
+        body = scan_request(self._cache_id, scan.partition, rows)
+        number, page = parse_scan(worker.connection.request(SCAN, body))
+        scan.cursor = Cursor(worker, number, rows, 0)
+        return page
+
+    def _adopt(self, worker: Worker, connection: Connection) -> None:
+        with self._work:
+            if not self._closed:
+                worker.connection = connection
+                return
+        connection.close()
+        raise DatabaseUnavailable("the reader is closed")
+
+    def _arrived(self, scan: Scan, page: Page, asked: int) -> None:
+        cursor = scan.cursor
+        assert cursor is not None
+        size = len(page.data)
+        self._counters.requests += 1
+        self._counters.bytes += size
+        self._size = self._size.after(page)
+        drop = min(max(scan.next_row - cursor.seen, 0), page.count)
+        cursor.seen += page.count
+        wanted = page.count > drop and not scan.ended
+        self._budget.arrive(asked, size if wanted else 0)
+        if wanted:
+            scan.pages.append(Arrived(page, drop, size))
+            scan.next_row = cursor.seen
+            self._arrival.notify_all()
+        if not page.more:
+            scan.cursor = None
+            self._cursors.finished(cursor.seen)
+            if cursor.seen < scan.next_row and scan.next_row > scan.skip:
+                scan.error = DataChanged(
+                    f"partition {scan.partition} has {cursor.seen} rows now, and "
+                    f"{scan.next_row} were read from it before its connection broke"
+                )
+            self._end(scan)
+        elif scan.ended or self._size.is_off(cursor.rows, cursor.seen):
+            self._forget_cursor(scan)
+
+    def _failed(self, worker: Worker, scan: Scan, error: Exception, rows: int) -> None:
+        """Decides whether a scan is opened again."""
+        self._forget_cursor(scan)
+        if isinstance(error, ServerError) and error.out_of_memory and rows > 1:
+            self._size = self._size.refused(rows)
+        elif isinstance(error, ServerError | DatabaseUnavailable):
+            if isinstance(error, DatabaseUnavailable):
+                self._lost(worker)
+            scan.reopenings += 1
+            if scan.reopenings > _REOPENINGS:
+                scan.error = _given_up(scan, error)
+        else:
+            if not isinstance(error, InsituError):  # a reply may be half read
+                self._lost(worker)
+            scan.error = error
+        if scan.error is not None:
+            self._end(scan)
+
+    def _lost(self, worker: Worker) -> None:
+        """The worker's connection is gone, and all its cursors with it."""
+        if worker.connection is not None:
+            worker.connection.close()
+        worker.connection = None
+        worker.stale.clear()
+        for scan in self._scans:
+            if scan.cursor is not None and scan.cursor.worker is worker:
+                scan.cursor = None
+
+    def _end(self, scan: Scan) -> None:
+        """Nothing more is fetched; what is here can still be taken."""
+        scan.ended = True
+        if scan in self._scans:
+            self._scans.remove(scan)
+        if not scan.busy:
+            self._forget_cursor(scan)
+        self._arrival.notify_all()
+
+    def _forget_cursor(self, scan: Scan) -> None:
+        if scan.cursor is not None:
+            scan.cursor.worker.stale.append(scan.cursor.number)
+            scan.cursor = None
+
+
+def _given_up(scan: Scan, error: InsituError) -> DatabaseUnavailable:
+    if isinstance(error, ServerError) and error.out_of_memory:
+        problem = (
+            f"the server can't build a page with a single row of partition {scan.partition} on its "
+            f"heap ({error}); give its Java process more (-Xmx)"
+        )
+    else:
+        problem = (
+            f"partition {scan.partition} could not be read on after row {scan.next_row}, "
+            f"tried {_REOPENINGS + 1} times: {error}"
+        )
+    given_up = DatabaseUnavailable(problem)
+    given_up.__cause__ = error
+    return given_up

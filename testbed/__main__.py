@@ -127,10 +127,10 @@ def cluster_up(nodes: int, names: tuple[str, ...]) -> None:
         started = kubernetes.start(nodes, node_names=names or None, detached=True)
     except (RuntimeError, OSError, ValueError) as problem:
         raise click.ClickException(str(problem)) from problem
-    record = kubernetes_detached.detach(started)
-    for name, ip in record.nodes.items():
-        click.echo(f"{name}  {ip}")
-    click.echo(f"\nexport KUBECONFIG={shlex.quote(str(record.kubeconfig))}")
+    started.abandon()
+    for node in started.nodes:
+        click.echo(f"{node.name}  {node.ip}")
+    click.echo(f"\nexport KUBECONFIG={shlex.quote(str(started.kubeconfig))}")
     click.echo(f"export PATH={shlex.quote(str(binaries.KUBERNETES.folder))}:$PATH")
     click.echo(f"\nStop it with: {_CLUSTER} down")
 

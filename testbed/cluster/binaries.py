@@ -123,8 +123,9 @@ def _build(program: Program, work: Path) -> None:
     target = f"{output}/{program.name}" if len(packages) == 1 else f"{output}/"
     go("build", "-trimpath", f"-ldflags=-s -w {variables}", "-o", target, *packages)
     for pattern in program.data:
-        for number, file in enumerate(sorted(Path(origin["Dir"]).glob(pattern))):
-            shutil.copyfile(file, output / f"{file.parent.parent.name}-{number}-{file.name}")
+        for file in Path(origin["Dir"]).glob(pattern):
+            name = "-".join(file.relative_to(origin["Dir"]).parts)
+            shutil.copyfile(file, output / name)
     # Renamed only when it is whole, so a folder of that name is always complete.
     output.rename(program.folder)
 

@@ -18,6 +18,7 @@ from testbed import addresses as loopback
 from testbed.cluster import base_images, binaries, control_plane, image_store, network, packages
 from testbed.cluster.addresses import DNS_SERVICE, MOST_CLUSTERS, MOST_NODES, Addresses
 from testbed.cluster.daemon import Daemon, Starter, StartFailed, wait
+from testbed.cluster.detached import Detached, write
 from testbed.cluster.fake_nodes import fake_node, kwok_command
 from testbed.cluster.helm import Helm
 from testbed.cluster.images import Image, write_archive
@@ -131,7 +132,7 @@ class Cluster:
         *,
         detached: bool,
     ) -> None:
-        self._claim, self.number = claim, claim.third
+        self._claim, self.number, self._detached = claim, claim.third, detached
         self._addresses = addresses = Addresses(self.number)
         self._pki = pki = Pki(folder(self.number) / "pki")
         self._images = images
@@ -183,8 +184,18 @@ class Cluster:
             StartFailed: something ended or was not ready in time.
         """
         self.folder.mkdir(parents=True)
-        issue(self._pki, self._addresses, {node.name: node.ip for node in self.nodes})
-        network.create(self._addresses, [node.name for node in self.nodes])
+        nodes = {node.name: node.ip for node in self.nodes}
+        if self._detached:
+            write(
+                Detached(
+                    number=self.number,
+                    folder=self.folder,
+                    kubeconfig=self.kubeconfig,
+                    nodes=nodes,
+                )
+            )
+        issue(self._pki, self._addresses, nodes)
+        network.create(self._addresses, list(nodes))
         self.etcd.start()
         self.api_server.start()
         self._on_nodes(Node.boot)

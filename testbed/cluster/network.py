@@ -30,6 +30,8 @@ def create(addresses: Addresses, nodes: Sequence[str]) -> None:
     Raises:
         RuntimeError: a command of iproute2 failed; the message holds what it said.
     """
+    if not Path("/proc/sys/net/bridge").exists():
+        _run("modprobe", "br_netfilter")
     number, switch = addresses.number, namespace(addresses.number, "switch")
     _refuse_overlap(addresses)
     _add(switch)

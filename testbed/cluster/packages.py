@@ -20,6 +20,7 @@ _NEEDED = {
     "/usr/include/stdlib.h": "libc6-dev",
     "ip": "iproute2",
     "iptables": "iptables",  # used by the portmap plugin
+    "modprobe": "kmod",
     "mount": "mount",
     "nft": "nftables",
     "nsenter": "util-linux",

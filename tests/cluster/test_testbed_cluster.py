@@ -69,6 +69,11 @@ def run_testbed(*arguments: str, home: Path) -> subprocess.CompletedProcess[str]
     )
 
 
+def share_builds(home: Path) -> None:
+    for built in ("go", "images"):
+        (home / built).symlink_to(cache() / built)
+
+
 def test_nodes_have_the_names_and_labels_they_were_given(cluster: Cluster) -> None:
     nodes = {
         item["metadata"]["name"]: item["metadata"]["labels"]["kubernetes.io/hostname"]
@@ -215,8 +220,7 @@ def test_a_crashed_cluster_is_swept_without_a_trace() -> None:
 
 
 def test_the_command_line_brings_a_cluster_up_and_down(tmp_path: Path) -> None:
-    for built in ("go", "images"):
-        (tmp_path / built).symlink_to(cache() / built)
+    share_builds(tmp_path)
     try:
         up = run_testbed("up", "--nodes", "1", "--name", "only", home=tmp_path)
         assert up.returncode == 0, up.stderr
@@ -232,3 +236,19 @@ def test_the_command_line_brings_a_cluster_up_and_down(tmp_path: Path) -> None:
     assert traces(int(folder.name), folder) == []
     assert run_testbed("down", home=tmp_path).stdout == "no cluster is up\n"
     assert run_testbed("status", home=tmp_path).returncode == 1
+
+
+def test_down_removes_what_an_up_that_was_killed_has_started(tmp_path: Path) -> None:
+    share_builds(tmp_path)
+    up = subprocess.Popen(
+        [sys.executable, "-m", "testbed", "cluster", "up", "--nodes", "1"],
+        cwd=REPOSITORY,
+        env=os.environ | {"INSITU_CACHE": str(tmp_path)},
+    )
+    with up:
+        until(lambda: any(tmp_path.glob("kubernetes/*/kube-apiserver.log")))
+        up.kill()
+    (folder,) = (tmp_path / "kubernetes").iterdir()
+    assert traces(int(folder.name), folder)
+    assert run_testbed("down", home=tmp_path).returncode == 0
+    assert traces(int(folder.name), folder) == []

@@ -32,7 +32,8 @@ test: check ## Everything that `check` does, and the tests on real servers
 	$(call part,Tests on real servers)
 	$(bin)/pytest --quiet --durations=10 --ignore=tests/unit --ignore=tests/cluster
 
-test-cluster: setup ## Tests on a real Kubernetes (builds it at first: a quarter of an hour)
+test-cluster: setup ## Tests on a real Kubernetes (the first time it builds one: a quarter of an hour)
+	$(bin)/python -m testbed cluster build
 	$(bin)/pytest --quiet --durations=10 tests/cluster
 
 bench: setup ## Measure, one JSON line per result

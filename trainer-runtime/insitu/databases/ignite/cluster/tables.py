@@ -30,7 +30,7 @@ _SCAN_NEXT: Final = 2001
 #: A sample ends with the first of these. Pages are small: rows may have megabytes.
 _SAMPLE_ROWS: Final = 256
 _SAMPLE_BYTES: Final = 1 << 20
-_SAMPLE_PAGE_ROWS: Final = 16
+_SAMPLE_PAGE_ROWS: Final = 4
 
 
 def read_layout(connection: Connection, table: Table, types: BinaryTypes) -> RowLayout:

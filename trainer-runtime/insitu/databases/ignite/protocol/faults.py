@@ -44,8 +44,9 @@ class ServerError(InsituError):
 
     @property
     def no_such_table(self) -> bool:
-        """A query names a table or view that is not there, or not there yet."""
-        return re.search(r'table "[^"]*" not found', self.message, re.IGNORECASE) is not None
+        """A query names a table, view or schema that is not there, or not there yet."""
+        missing = r'(table|schema) "[^"]*" not found'
+        return re.search(missing, self.message, re.IGNORECASE) is not None
 
 
 def sentence(text: str) -> str:

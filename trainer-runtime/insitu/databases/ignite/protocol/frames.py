@@ -6,7 +6,7 @@ import socket
 import ssl
 import struct
 
-import numpy as np
+import pyarrow as pa
 
 from insitu.errors import ProtocolError
 
@@ -30,8 +30,9 @@ def read_frame(sock: socket.socket, *, limit: int = (1 << 31) - 1, least: int = 
 
 
 def _read_exactly(sock: socket.socket, size: int) -> memoryview:
-    # Not a bytearray: clearing megabytes that the next line overwrites costs a tenth of the read.
-    buffer = np.empty(size, dtype=np.uint8).data
+    # From Arrow's pool, which hands out memory again without clearing it: fresh memory costs a
+    # third of the time of reading a page of 20 MB into it.
+    buffer = memoryview(pa.allocate_buffer(size))
     filled = 0
     while filled < size:
         count = sock.recv_into(buffer[filled:])

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import json
 
-from benchmarks import ignite_read
+from benchmarks import ignite_read, planner
 
 
 def main() -> None:
@@ -16,6 +17,9 @@ def main() -> None:
     plan = ignite_read.quick_plan() if arguments.quick else ignite_read.full_plan()
     for result in ignite_read.run(plan):
         print(result.line(), flush=True)
+    if not arguments.quick:
+        for line in planner.lines():
+            print(json.dumps(line), flush=True)
 
 
 if __name__ == "__main__":

@@ -107,7 +107,6 @@ def run(plan: Plan) -> Iterator[Result]:
         partitions=[_PARTITIONS],
         fast=True,
     ) as cluster:
-        # A node that gets its first table in the middle of its start-up falls over.
         for case in plan.cases:
             yield from _run_case(cluster, plan, case)
 

@@ -45,7 +45,7 @@ class Job:
     """A TrainingJob in `folder`, its script beside it.
 
     `dies` names moments at which the script kills itself, as `generation:rank:step`; at `waits`,
-    of the same form, it says that it got there and goes on when `go` is called.
+    of the same form, it says that it got there and waits for what `run_through` does.
     """
 
     folder: Path
@@ -110,15 +110,16 @@ class Job:
             said, _ = process.communicate(timeout=100)
         return process.returncode, said
 
-    def wait_until_it_waits(self, process: subprocess.Popen[str]) -> None:
-        """Returns when a trainer has come to the moment of `waits`."""
-        wait_for(
-            lambda: (self.folder / "waiting").exists(), process, "the script never came to wait"
-        )
-
-    def go(self) -> None:
-        """Lets waiting trainers go on."""
-        (self.folder / "go").touch()
+    def run_through(self, event: Callable[[subprocess.Popen[str]], object]) -> tuple[int, str]:
+        """`run`, with `event` happening to it at the moment of `waits`."""
+        with self.start() as process:
+            wait_for(
+                lambda: (self.folder / "waiting").exists(), process, "the script never came to wait"
+            )
+            event(process)
+            (self.folder / "go").touch()
+            said, _ = process.communicate(timeout=100)
+        return process.returncode, said
 
     @property
     def lineage(self) -> list[Commit]:

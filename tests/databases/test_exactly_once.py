@@ -34,12 +34,8 @@ def test_a_run_that_was_interrupted_and_resumed_costs_no_row(
 ) -> None:
     fill(ignite, "INTERRUPTED", 500)
     job = Job(tmp_path, ignite, "INTERRUPTED", waits="1:0:11")
-    with job.start() as run:
-        job.wait_until_it_waits(run)
-        run.send_signal(signal.SIGINT)
-        job.go()
-        said, _ = run.communicate(timeout=60)
-    assert run.returncode == 130, said
+    code, said = job.run_through(lambda run: run.send_signal(signal.SIGINT))
+    assert code == 130, said
     interrupted_at = job.lineage[-1].cursor.step
     assert 11 <= interrupted_at < 24, "Ctrl-C commits what was trained"
     code, said = job.run("--resume")
@@ -53,12 +49,8 @@ def test_a_database_node_killed_in_mid_epoch_costs_no_row(
     cluster = fresh_ignite(nodes=3)
     fill(cluster, "SURVIVES", 500, backups=1)
     job = Job(tmp_path, cluster, "SURVIVES", waits="1:0:11")
-    with job.start() as run:
-        job.wait_until_it_waits(run)
-        cluster.nodes[2].kill()
-        job.go()
-        said, _ = run.communicate(timeout=100)
-    assert run.returncode == 0, said
+    code, said = job.run_through(lambda _run: cluster.nodes[2].kill())
+    assert code == 0, said
     assert job.committed() == once_each(500)
     assert {node["databaseNode"] for node in job.status["nodes"]} == {"ignite-0", "ignite-1"}
 
@@ -71,11 +63,11 @@ def test_a_database_node_that_joins_in_mid_epoch_costs_no_row(
     cluster.wait_rebalanced()
     fill(cluster, "JOINS", 500, backups=1)
     job = Job(tmp_path, cluster, "JOINS", waits="1:0:11")
-    with job.start() as run:
-        job.wait_until_it_waits(run)
+
+    def join(_run: object) -> None:
         cluster.nodes[2].start()
         cluster.wait_rebalanced()
-        job.go()
-        said, _ = run.communicate(timeout=100)
-    assert run.returncode == 0, said
+
+    code, said = job.run_through(join)
+    assert code == 0, said
     assert job.committed() == once_each(500)

@@ -95,12 +95,8 @@ def test_losing_more_nodes_than_there_are_backups_is_noticed_and_said(
     cluster = fresh_ignite(nodes=3)
     fill(cluster, "NO_BACKUPS", 500, backups=0)
     job = Job(tmp_path, cluster, "NO_BACKUPS", waits="1:0:3")
-    with job.start() as run:
-        job.wait_until_it_waits(run)
-        cluster.nodes[2].kill()
-        job.go()
-        said, _ = run.communicate(timeout=100)
-    assert run.returncode == 1, said
+    code, said = job.run_through(lambda _run: cluster.nodes[2].kill())
+    assert code == 1, said
     # Whoever counts first says it: a trainer at the end of its epoch, or the one who plans.
     assert job.condition("Failed")["reason"] in {"DataLost", "DataRefused"}
     assert "of 500 rows" in job.condition("Failed")["message"]

@@ -39,8 +39,9 @@ test-cluster: setup ## Tests on a real Kubernetes (the first time it builds one:
 bench: setup ## Measure, one JSON line per result
 	@$(bin)/python -m benchmarks
 
-generate: setup ## Write the files that follow from code (docs/reference)
+generate: setup ## Write the files that follow from code (docs/reference, crds)
 	$(bin)/python docs/generate.py
+	$(bin)/python -m insitu_operator.crd crds/insitu.dev_trainingjobs.yaml
 
 format: setup ## Format the code and fix what the linter can fix
 	$(bin)/ruff format

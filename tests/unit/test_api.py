@@ -78,6 +78,17 @@ def test_the_least_manifest_has_all_defaults() -> None:
     assert not spec.suspend
 
 
+def test_an_amount_may_be_a_number_as_in_a_pod() -> None:
+    text = changed(spec__trainer__resources__limits={"nvidia.com/gpu": 1, "cpu": "500m"})
+    limits = load_manifest(text).spec.trainer.resources.limits
+    assert limits == {"nvidia.com/gpu": "1", "cpu": "500m"}
+
+
+def test_an_environment_variable_is_there_once() -> None:
+    text = changed(spec__trainer__env=[{"name": "A"}, {"name": "B"}, {"name": "A"}])
+    assert "spec.trainer.env: each name may be there once; more than once: A" in complaint(text)
+
+
 def test_a_manifest_survives_being_written_and_read() -> None:
     first = load_manifest(LEAST)
     text = first.model_dump_json(by_alias=True, exclude_none=True)

@@ -24,6 +24,13 @@ class Model(BaseModel):
     )
 
 
+SPACES = r"\t\n\f\r "
+"""For a character class in a pattern. Backslash-s means all of Unicode's spaces to pydantic, and
+these only to Kubernetes."""
+
+LARGEST = 2**53 - 1
+"""Of whole numbers: Kubernetes compares bounds as doubles, which are exact up to here."""
+
 ObjectName = Annotated[
     str,
     StringConstraints(

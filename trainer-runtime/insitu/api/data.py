@@ -7,16 +7,20 @@ from typing import Annotated, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
-from insitu.api.base import Model, NamedSecret, ObjectName, Port
+from insitu.api.base import SPACES, Model, NamedSecret, ObjectName, Port
 
 _PORT = r"([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
 Endpoint = Annotated[
     str,
-    StringConstraints(max_length=259, pattern=rf"^(\[[0-9A-Fa-f:.]+\]|[^\s:/\[\]]+):{_PORT}$"),
+    StringConstraints(
+        max_length=259, pattern=rf"^(\[[0-9A-Fa-f:.]+\]|[^{SPACES}:/\[\]]+):{_PORT}$"
+    ),
+    Field(description="`host:port`; an IPv6 address stands in brackets."),
 ]
-"""`host:port`; an IPv6 address stands in brackets."""
 
-ColumnName = Annotated[str, StringConstraints(min_length=1, max_length=128)]
+ColumnName = Annotated[
+    str, StringConstraints(min_length=1, max_length=128), Field(description="Name of a column.")
+]
 TableName = Annotated[str, StringConstraints(min_length=1, max_length=255)]
 Identifier = Annotated[str, StringConstraints(min_length=1, max_length=48)]
 

@@ -7,11 +7,13 @@ from typing import Annotated, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
-from insitu.api.base import Model, NamedSecret, ObjectName
+from insitu.api.base import LARGEST, SPACES, Model, NamedSecret, ObjectName
 from insitu.api.data import Data
 from insitu.api.trainer import Trainer
 
-FolderPath = Annotated[str, StringConstraints(max_length=512, pattern=r"^[^/\s][^\s]*$")]
+FolderPath = Annotated[
+    str, StringConstraints(max_length=512, pattern=rf"^[^/{SPACES}][^{SPACES}]*$")
+]
 
 
 class Locality(enum.StrEnum):
@@ -69,7 +71,7 @@ class Training(Model):
         description="Rows of one optimizer step, over all ranks. Default: the script decides.",
     )
     seed: int = Field(
-        default=0, ge=0, le=2**63 - 1, description="Seed of the data order. Default: 0."
+        default=0, ge=0, le=LARGEST, description="Seed of the data order. Default: 0."
     )
 
 
@@ -82,7 +84,7 @@ class S3Store(Model):
     prefix: FolderPath | None = Field(
         default=None, description="Folder in the bucket. Default: its root."
     )
-    endpoint: Annotated[str, StringConstraints(pattern=r"^https?://\S+$")] | None = Field(
+    endpoint: Annotated[str, StringConstraints(pattern=rf"^https?://[^{SPACES}]+$")] | None = Field(
         default=None, max_length=512, description="URL of the store. Default: Amazon S3."
     )
     region: Annotated[str, StringConstraints(pattern=r"^[-a-z0-9]+$")] | None = Field(
@@ -144,7 +146,7 @@ class Checkpoint(Model):
     resume_from: int | None = Field(
         default=None,
         ge=0,
-        le=2**53,
+        le=LARGEST,
         description="Sequence number of the commit to start from. Default: the newest.",
     )
 
@@ -194,7 +196,9 @@ class Spec(Model):
         description="True stops all ranks after a checkpoint, or holds back their start. May be"
         " changed at any time. Default: false.",
     )
-    managed_by: Annotated[str, StringConstraints(pattern=r"^[^\s/]+/[^\s/]+$")] | None = Field(
+    managed_by: (
+        Annotated[str, StringConstraints(pattern=rf"^[^{SPACES}/]+/[^{SPACES}/]+$")] | None
+    ) = Field(
         default=None,
         max_length=63,
         description="Controller that acts on this job, as `domain/name`. Default: Insitu's.",

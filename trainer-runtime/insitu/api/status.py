@@ -7,13 +7,16 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Annotated
 
-from pydantic import AwareDatetime, Field, StringConstraints
+from pydantic import AwareDatetime, Field, StringConstraints, WithJsonSchema
 
-from insitu.api.base import Model
+from insitu.api.base import LARGEST, Model
 from insitu.api.reasons import Reason
 
 Text = Annotated[str, StringConstraints(max_length=32768)]
-Count = Annotated[int, Field(ge=0)]
+Count = Annotated[int, Field(ge=0, le=LARGEST)]
+
+# Not the list of reasons, so that a definition from before a reason was added accepts it.
+_WORD = {"type": "string", "minLength": 1, "maxLength": 128, "pattern": "^[A-Za-z]+$"}
 
 
 class ConditionType(enum.StrEnum):
@@ -44,7 +47,9 @@ class Condition(Model):
 
     type: ConditionType = Field(description="What the condition is about.")
     status: ConditionStatus = Field(description="`True`, `False` or `Unknown`.")
-    reason: Reason = Field(description="Why, as one word for machines.")
+    reason: Annotated[Reason, WithJsonSchema(_WORD)] = Field(
+        description="Why, as one word for machines."
+    )
     message: Text = Field(default="", description="Why, with the facts, for people.")
     last_transition_time: AwareDatetime = Field(
         description="When `status` last became what it is (RFC 3339)."

@@ -5,19 +5,45 @@ from __future__ import annotations
 import enum
 from typing import Annotated, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    StringConstraints,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
 
-from insitu.api.base import Model, NamedObject, ObjectName
+from insitu.api.base import LARGEST, SPACES, Model, NamedObject, ObjectName
 
-Argument = Annotated[str, StringConstraints(max_length=32768)]
+Argument = Annotated[str, StringConstraints(max_length=32768), Field(description="Any text.")]
 LabelKey = Annotated[str, StringConstraints(min_length=1, max_length=317)]
-LabelValue = Annotated[str, StringConstraints(max_length=63)]
+LabelValue = Annotated[
+    str, StringConstraints(max_length=63), Field(description="At most 63 characters.")
+]
+
+_AMOUNT = r"^[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]+|m|u|n|k|[KMGTPE]i?)?$"
+
+
+def _as_text(value: object) -> object:
+    return str(value) if type(value) is int and abs(value) <= LARGEST else value
+
+
 Quantity = Annotated[
     str,
-    StringConstraints(
-        max_length=64, pattern=r"^[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]+|m|u|n|k|[KMGTPE]i?)?$"
+    BeforeValidator(_as_text),
+    StringConstraints(max_length=64, pattern=_AMOUNT),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "integer", "minimum": 0, "maximum": LARGEST},
+                {"type": "string", "maxLength": 64, "pattern": _AMOUNT},
+            ],
+            "description": "A whole number, or a Kubernetes quantity such as `500m` or `2Gi`.",
+        }
     ),
 ]
+"""Text in the model; a manifest may write `nvidia.com/gpu: 1` as it does in a pod."""
 
 
 class Framework(enum.StrEnum):
@@ -85,18 +111,32 @@ class Resources(Model):
     )
 
 
+class TolerationOperator(enum.StrEnum):
+    """How a toleration's value is compared with that of a taint."""
+
+    EXISTS = "Exists"
+    EQUAL = "Equal"
+
+
+class TaintEffect(enum.StrEnum):
+    """What a taint does to pods that don't tolerate it."""
+
+    NO_SCHEDULE = "NoSchedule"
+    PREFER_NO_SCHEDULE = "PreferNoSchedule"
+    NO_EXECUTE = "NoExecute"
+
+
 class Toleration(Model):
     """A taint that trainers may ignore, as in a pod."""
 
     key: LabelKey | None = Field(default=None, description="Key of the taint. Default: all keys.")
-    operator: Annotated[str, StringConstraints(pattern=r"^(Exists|Equal)$")] = Field(
-        default="Equal", description="`Exists` or `Equal`. Default: Equal."
+    operator: TolerationOperator = Field(
+        default=TolerationOperator.EQUAL, description="`Exists` or `Equal`. Default: Equal."
     )
     value: LabelValue | None = Field(default=None, description="Value that `Equal` compares with.")
-    effect: (
-        Annotated[str, StringConstraints(pattern=r"^(NoSchedule|PreferNoSchedule|NoExecute)$")]
-        | None
-    ) = Field(default=None, description="Effect of the taint. Default: all effects.")
+    effect: TaintEffect | None = Field(
+        default=None, description="Effect of the taint. Default: all effects."
+    )
     toleration_seconds: int | None = Field(
         default=None,
         ge=0,
@@ -146,7 +186,7 @@ class Trainer(Model):
         description="Whose rendezvous variables a trainer is given: `Torch`, `TensorFlow`, or"
         " `None` for scripts that need none and report no steps. Default: Torch.",
     )
-    image: Annotated[str, StringConstraints(pattern=r"^\S+$")] | None = Field(
+    image: Annotated[str, StringConstraints(pattern=rf"^[^{SPACES}]+$")] | None = Field(
         default=None,
         max_length=1024,
         description="Container image with the script's dependencies. Default: the operator's"
@@ -164,7 +204,8 @@ class Trainer(Model):
     env: tuple[EnvVar, ...] = Field(
         default=(),
         max_length=256,
-        description="Further environment variables. Those that Insitu sets itself always win.",
+        description="Further environment variables, each name once. Those that Insitu sets itself"
+        " always win.",
     )
     source: Code | None = Field(
         default=None, description="Where the script comes from. Default: the image."
@@ -175,3 +216,11 @@ class Trainer(Model):
     template: Template = Field(
         default=Template(), description="Further fields of the trainers' pods."
     )
+
+    @field_validator("env")
+    @classmethod
+    def _each_name_once(cls, env: tuple[EnvVar, ...]) -> tuple[EnvVar, ...]:
+        names = [variable.name for variable in env]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"each name may be there once; more than once: {', '.join(twice)}")
+        return env

@@ -86,8 +86,8 @@ def test_a_cursor_whose_rows_have_grown_is_opened_again() -> None:
     [
         (4 * MB, 32 * MB, 2, GB, 4 * MB),
         (20 * MB, 30 * MB, 2, 4 * GB, 10 * MB),
-        (20 * MB, 64 * MB, 1, 480 * MB, 10 * MB),
-        (20 * MB, 64 * MB, 2, 480 * MB, 5 * MB),
+        (20 * MB, 64 * MB, 1, 960 * MB, 10 * MB),
+        (20 * MB, 64 * MB, 2, 960 * MB, 5 * MB),
         (1, 1, 1, GB, 1 << 16),
     ],
 )

@@ -58,7 +58,7 @@ class TestStarting:
     def test_a_partition_without_owner_refuses_the_start(self) -> None:
         scene = Scene().read("ac", backups=0).tick()
         assert scene.condition("TopologyResolved").reason is Reason.PARTITIONS_LOST
-        assert "2 shards have no readable copy" in scene.condition("TopologyResolved").message
+        assert "readable copy of 2 shards" in scene.condition("TopologyResolved").message
         assert not scene.actions
         assert scene.read().tick().actions
 

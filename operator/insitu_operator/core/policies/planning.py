@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from insitu.api import Reason
 from insitu.errors import InsituError
+from insitu.topology import ShardId
 from insitu_operator.core.decision import Action, CreateWorkers, DeleteWorkers, RecordPlan, Step
 from insitu_operator.core.planner import plan
+from insitu_operator.core.planner.names import named
 from insitu_operator.core.record import Record
 from insitu_operator.core.world import World
 
@@ -87,7 +90,6 @@ def plan_next(
     )
 
 
-def orphans_message(orphans: tuple[str, ...]) -> str:
+def orphans_message(orphans: Sequence[ShardId]) -> str:
     """Names the first lost shards."""
-    names = ", ".join(orphans[:10]) + (", ..." if len(orphans) > 10 else "")
-    return f"{len(orphans)} shards have no readable copy on any live database node: {names}"
+    return f"no live database node holds a readable copy of {named(orphans)}"

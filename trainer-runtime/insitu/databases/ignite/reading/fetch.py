@@ -11,13 +11,13 @@ import contextlib
 import threading
 from collections.abc import Callable
 from functools import partial
-from typing import Final
 
 from insitu.databases import ReadCounters
 from insitu.databases.ignite.protocol.connection import RESOURCE_CLOSE, Connection
 from insitu.databases.ignite.protocol.faults import ServerError
 from insitu.databases.ignite.reading.budget import Budget, Cursors, Need
 from insitu.databases.ignite.reading.pages import (
+    IN_FLIGHT,
     NEXT_PAGE,
     SCAN,
     Page,
@@ -27,11 +27,16 @@ from insitu.databases.ignite.reading.pages import (
     parse_scan,
     scan_request,
 )
-from insitu.databases.ignite.reading.scan import Arrived, Cursor, Scan, Worker
+from insitu.databases.ignite.reading.scan import (
+    REOPENINGS,
+    Arrived,
+    Asked,
+    Cursor,
+    Scan,
+    Worker,
+    given_up,
+)
 from insitu.errors import DatabaseUnavailable, DataChanged, InsituError
-
-#: How often one partition is opened again after its connection broke, or its cursor vanished.
-_REOPENINGS: Final = 2
 
 
 class Fetcher:
@@ -138,7 +143,7 @@ class Fetcher:
                 job()
             except DatabaseUnavailable:  # nobody waits for a cursor to be closed
                 with self._work:
-                    self._lost(worker)
+                    self._lost(worker, worker.connection)
             with self._work:  # what was full or busy before may let others go on now
                 self._work.notify_all()
 
@@ -148,11 +153,13 @@ class Fetcher:
             while not self._closed:
                 if worker.stale:
                     return partial(self._close_cursor, worker, worker.stale.pop())
-                if (scan := self._choose(worker)) is not None:
+                if len(worker.flight) < IN_FLIGHT and (scan := self._choose(worker)) is not None:
                     scan.busy = True
-                    asked = self._size.bytes
-                    self._budget.ask(asked)
-                    return partial(self._fetch, worker, scan, asked)
+                    charge = self._size.bytes
+                    self._budget.ask(charge)
+                    return partial(self._ask, worker, scan, charge)
+                if worker.flight:
+                    return partial(self._receive, worker, worker.flight.popleft())
                 if not worker.stale:
                     self._work.wait()
             return None
@@ -196,32 +203,40 @@ class Fetcher:
             with contextlib.suppress(ServerError):  # it is closed already
                 worker.connection.request(RESOURCE_CLOSE, cursor_request(number))
 
-    def _fetch(self, worker: Worker, scan: Scan, asked: int) -> None:
-        """One request of one scan; whatever comes of it reaches whoever waits for the scan."""
+    def _ask(self, worker: Worker, scan: Scan, charge: int) -> None:
+        """Sends one request for one scan, without waiting for its page."""
         rows = self._size.rows if scan.cursor is None else scan.cursor.rows
         try:
-            page = self._request(worker, scan, rows)
+            if worker.connection is None:
+                self._adopt(worker, self._connect())
+            connection = worker.connection
+            assert connection is not None
+            if scan.cursor is not None:
+                request = connection.send(NEXT_PAGE, cursor_request(scan.cursor.number))
+            else:
+                request = connection.send(SCAN, scan_request(self._cache_id, scan.partition, rows))
         except Exception as error:  # noqa: BLE001 - raised again by `take`
-            with self._work:
-                self._budget.arrive(asked, 0)
-                scan.busy = False
-                self._failed(worker, scan, error, rows)
+            self._failed(worker, worker.connection, scan, error, rows, charge)
         else:
             with self._work:
-                self._arrived(scan, page, asked)
-                scan.busy = False
+                worker.flight.append(Asked(scan, connection, request, rows, charge))
 
-    def _request(self, worker: Worker, scan: Scan, rows: int) -> Page:
-        if worker.connection is None:
-            self._adopt(worker, self._connect())
-        assert worker.connection is not None
-        if scan.cursor is not None:
-            body = cursor_request(scan.cursor.number)
-            return parse_next(worker.connection.request(NEXT_PAGE, body))
-        body = scan_request(self._cache_id, scan.partition, rows)
-        number, page = parse_scan(worker.connection.request(SCAN, body))
-        scan.cursor = Cursor(worker, number, rows, 0)
-        return page
+    def _receive(self, worker: Worker, asked: Asked) -> None:
+        """Takes in one page; whatever comes of it reaches whoever waits for the scan."""
+        scan = asked.scan
+        try:
+            body = asked.connection.receive(asked.request)
+            if scan.cursor is not None:
+                page = parse_next(body)
+            else:
+                number, page = parse_scan(body)
+                scan.cursor = Cursor(worker, number, asked.rows, 0)
+        except Exception as error:  # noqa: BLE001 - raised again by `take`
+            self._failed(worker, asked.connection, scan, error, asked.rows, asked.charge)
+        else:
+            with self._work:
+                self._arrived(scan, page, asked.charge)
+                scan.busy = False
 
     def _adopt(self, worker: Worker, connection: Connection) -> None:
         with self._work:
@@ -258,28 +273,40 @@ class Fetcher:
         elif scan.ended or self._size.is_off(cursor.rows, cursor.seen):
             self._forget_cursor(scan)
 
-    def _failed(self, worker: Worker, scan: Scan, error: Exception, rows: int) -> None:
+    def _failed(
+        self,
+        worker: Worker,
+        connection: Connection | None,
+        scan: Scan,
+        error: Exception,
+        rows: int,
+        charge: int,
+    ) -> None:
         """Decides whether a scan is opened again."""
-        self._forget_cursor(scan)
-        if isinstance(error, ServerError) and error.out_of_memory and rows > 1:
-            self._size = self._size.refused(rows)
-        elif isinstance(error, ServerError | DatabaseUnavailable):
-            if isinstance(error, DatabaseUnavailable):
-                self._lost(worker)
-            scan.reopenings += 1
-            if scan.reopenings > _REOPENINGS:
-                scan.error = _given_up(scan, error)
-        else:
-            if not isinstance(error, InsituError):  # a reply may be half read
-                self._lost(worker)
-            scan.error = error
-        if scan.error is not None:
-            self._end(scan)
+        with self._work:
+            self._budget.arrive(charge, 0)
+            scan.busy = False
+            self._forget_cursor(scan)
+            if isinstance(error, ServerError) and error.out_of_memory and rows > 1:
+                self._size = self._size.refused(rows)
+            elif isinstance(error, ServerError | DatabaseUnavailable):
+                if isinstance(error, DatabaseUnavailable):
+                    self._lost(worker, connection)
+                scan.reopenings += 1
+                if scan.reopenings > REOPENINGS:
+                    scan.error = given_up(scan, error)
+            else:
+                if not isinstance(error, InsituError):  # a reply may be half read
+                    self._lost(worker, connection)
+                scan.error = error
+            if scan.error is not None:
+                self._end(scan)
 
-    def _lost(self, worker: Worker) -> None:
-        """The worker's connection is gone, and all its cursors with it."""
-        if worker.connection is not None:
-            worker.connection.close()
+    def _lost(self, worker: Worker, connection: Connection | None) -> None:
+        """`connection` is gone, and all its cursors with it, unless the worker has a newer one."""
+        if connection is None or worker.connection is not connection:
+            return
+        connection.close()
         worker.connection = None
         worker.stale.clear()
         for scan in self._scans:
@@ -299,19 +326,3 @@ class Fetcher:
         if scan.cursor is not None:
             scan.cursor.worker.stale.append(scan.cursor.number)
             scan.cursor = None
-
-
-def _given_up(scan: Scan, error: InsituError) -> DatabaseUnavailable:
-    if isinstance(error, ServerError) and error.out_of_memory:
-        problem = (
-            f"the server can't build a page with a single row of partition {scan.partition} on its "
-            f"heap ({error}); give its Java process more (-Xmx)"
-        )
-    else:
-        problem = (
-            f"partition {scan.partition} could not be read on after row {scan.next_row}, "
-            f"tried {_REOPENINGS + 1} times: {error}"
-        )
-    given_up = DatabaseUnavailable(problem)
-    given_up.__cause__ = error
-    return given_up

@@ -25,7 +25,9 @@ _NO_FILTER: Final = 101
 _FIRST_ROWS: Final = 4
 #: How many more rows than were ever measured are asked for at once.
 _GROWTH: Final = 8
-#: A heap has room for this many pages of each connection: the copies that are made of one, other
+#: Pages asked for over one connection: the server builds the second while it sends the first.
+IN_FLIGHT: Final = 2
+#: A heap has room for this many pages of each in flight: the copies that are made of one, other
 #: clients, and the server's own work.
 _PAGES_PER_HEAP: Final = 48
 _LEAST_PAGE: Final = 1 << 16
@@ -82,7 +84,7 @@ def page_limit(wanted: int, buffer: int, connections: int, heap: int | None) -> 
     one of each connection and one that is taken, or that a server with that `heap` can't safely
     build so many at once.
     """
-    safe = (heap or USUAL_HEAP) // (_PAGES_PER_HEAP * connections)
+    safe = (heap or USUAL_HEAP) // (_PAGES_PER_HEAP * IN_FLIGHT * connections)
     return max(min(wanted, buffer // (connections + 1), safe), _LEAST_PAGE)
 
 

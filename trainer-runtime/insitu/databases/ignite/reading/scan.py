@@ -4,18 +4,27 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
+from typing import Final
 
 from insitu.databases.ignite.protocol.connection import Connection
+from insitu.databases.ignite.protocol.faults import ServerError
 from insitu.databases.ignite.reading.budget import Need
 from insitu.databases.ignite.reading.pages import Page
+from insitu.errors import DatabaseUnavailable, InsituError
+
+#: How often one partition is opened again after its connection broke, or its cursor vanished.
+REOPENINGS: Final = 2
 
 
 @dataclass(slots=True, eq=False)
 class Worker:
-    """A thread and its connection; `stale` are cursors that nobody reads any more."""
+    """A thread and its connection; `stale` are cursors that nobody reads any more, and `flight`
+    the pages that were asked for and not yet received, oldest first.
+    """
 
     connection: Connection | None = None
     stale: list[int] = field(default_factory=list)
+    flight: deque[Asked] = field(default_factory=deque)
 
 
 @dataclass(slots=True)
@@ -59,3 +68,31 @@ class Scan:
         if self.waiting > len(self.pages):
             return Need.AWAITED
         return Need.NEXT if self.begun and not self.pages else Need.AHEAD
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A page of `rows` rows, on its way over `connection`; `charge` is what its budget paid."""
+
+    scan: Scan
+    connection: Connection
+    request: int
+    rows: int
+    charge: int
+
+
+def given_up(scan: Scan, error: InsituError) -> DatabaseUnavailable:
+    """What to tell whoever waits for a scan that was opened too often."""
+    if isinstance(error, ServerError) and error.out_of_memory:
+        problem = (
+            f"the server can't build a page with a single row of partition {scan.partition} on its "
+            f"heap ({error}); give its Java process more (-Xmx)"
+        )
+    else:
+        problem = (
+            f"partition {scan.partition} could not be read on after row {scan.next_row}, "
+            f"tried {REOPENINGS + 1} times: {error}"
+        )
+    given_up = DatabaseUnavailable(problem)
+    given_up.__cause__ = error
+    return given_up

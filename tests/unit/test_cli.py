@@ -111,7 +111,14 @@ class TestRun:
         assert f"logs: {tmp_path / '.insitu' / 'small' / 'logs'}" in result.stdout
 
     def test_every_line_of_json_is_an_event(self, tmp_path: Path) -> None:
-        found = events(insitu("run", manifest(tmp_path, ""), "-o", "json"))
+        # A script that ends before anybody looks was never seen running.
+        script = """
+            import json, pathlib, time
+            status = pathlib.Path(".insitu/small/status.json")
+            while json.loads(status.read_text())["workers"]["running"] < 2:
+                time.sleep(0.02)
+        """
+        found = events(insitu("run", manifest(tmp_path, script), "-o", "json"))
         kinds = [event["event"] for event in found]
         assert {"plan", "worker", "job", "end"} <= set(kinds)
         assert kinds[-1] == "end"

@@ -32,7 +32,7 @@ def read_frame(sock: socket.socket, *, limit: int = (1 << 31) - 1, least: int = 
 def _read_exactly(sock: socket.socket, size: int) -> memoryview:
     # From Arrow's pool, which hands out memory again without clearing it: fresh memory costs a
     # third of the time of reading a page of 20 MB into it.
-    buffer = memoryview(pa.allocate_buffer(size))
+    buffer = memoryview(pa.allocate_buffer(size)).cast("B")
     filled = 0
     while filled < size:
         count = sock.recv_into(buffer[filled:])

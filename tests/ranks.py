@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from itertools import chain
 
 import numpy as np
 import pyarrow as pa
+import pytest
 
 from insitu.checkpoint.records import Json
 from insitu.checkpoint.tensors import Tensor
@@ -178,3 +181,21 @@ def train(
 
     with ThreadPoolExecutor(len(plan)) as pool:
         return list(pool.map(one, plan))
+
+
+def used(ran: list[Ran]) -> Counter[int]:
+    return Counter(chain.from_iterable(chain.from_iterable(rank.batches for rank in ran)))
+
+
+def errors(ran: list[Ran]) -> list[Exception | None]:
+    return [rank.error for rank in ran]
+
+
+def says(ran: list[Ran], kind: type[Exception] | tuple[type[Exception], ...], text: str) -> bool:
+    """Whether some rank ended with such an error; fails with what it was otherwise."""
+    own = [rank.error for rank in ran if not isinstance(rank.error, PeerLost) or kind is PeerLost]
+    assert own
+    for error in own:
+        with pytest.raises(kind, match=text):
+            raise error or AssertionError("no error")
+    return True

@@ -1,17 +1,15 @@
 """A training run, over ranks that are threads and a table in memory."""
 
 import json
-import tempfile
 from collections import Counter
 from dataclasses import replace
-from itertools import chain
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from insitu.contract import Assignment, Checkpoint, Reporting, Training
+from insitu.contract import Reporting, Training
 from insitu.databases import Database
 from insitu.errors import (
     ConfigurationError,
@@ -21,8 +19,6 @@ from insitu.errors import (
     Left,
     NotOwner,
     PeerLost,
-    StaleGeneration,
-    StoreError,
 )
 from insitu.progress import read_progress
 from insitu.session import Session
@@ -30,7 +26,17 @@ from insitu.session.collective import Alone
 from insitu.session.commits import Commits
 from insitu.topology import NodeId, ShardId
 from tests.memory import MemoryDatabase
-from tests.ranks import Parameters, Ran, a_job, assignments, table, train
+from tests.ranks import (
+    Parameters,
+    Ran,
+    a_job,
+    assignments,
+    errors,
+    says,
+    table,
+    train,
+    used,
+)
 
 
 @given(
@@ -263,132 +269,6 @@ def test_the_database_is_closed_with_the_session() -> None:
     assert database.closed
 
 
-@given(
-    before=st.integers(1, 4),
-    after=st.integers(1, 4),
-    every=st.integers(0, 4),
-    killed_at=st.integers(1, 14),
-)
-@settings(max_examples=25)  # each of them writes to a disk
-def test_another_number_of_ranks_goes_on_from_the_last_commit(
-    before: int, after: int, every: int, killed_at: int
-) -> None:
-    def kill(session: Session, step: int) -> None:
-        if step == killed_at and session._assignment.rank == 0:
-            raise ZeroDivisionError
-
-    database = MemoryDatabase(table(20, 1, 0, 33, 16))
-    with tempfile.TemporaryDirectory() as folder:
-        first = train(database, plan(database, before, folder, every), epochs=2, at_step=kill)
-        kept = first[0].session._commits.newest if first[0].session else None
-        second = train(database, plan(database, after, folder, every, generation=2), epochs=2)
-    steps = kept.step if kept else 0
-    assert errors(second) == [None] * after
-    assert committed(first, steps) + used(second) == Counter(dict.fromkeys(range(70), 2))
-    assert {rank.parameters.rows for rank in second} == {140}
-
-
-def test_asked_to_stop_all_commit_and_the_next_start_repeats_nothing(tmp_path: Path) -> None:
-    def stop(session: Session, step: int) -> None:
-        if step == 3:
-            session.stop()
-
-    database = MemoryDatabase(table(40, 40))
-    first = train(database, plan(database, 2, tmp_path), at_step=stop)
-    assert says(first, Left, "after step 3")
-    second = train(database, plan(database, 2, tmp_path, generation=2))
-    assert used(first) + used(second) == Counter(range(80))
-
-
-def test_a_finished_job_has_nothing_left_to_do(tmp_path: Path) -> None:
-    database = MemoryDatabase(table(10))
-    train(database, plan(database, 1, tmp_path))
-    assert train(database, plan(database, 1, tmp_path, generation=2))[0].batches == []
-    assert len(train(database, plan(database, 1, tmp_path, generation=3), epochs=2)[0].batches) == 2
-
-
-def test_an_older_generation_is_refused_at_its_start(tmp_path: Path) -> None:
-    database = MemoryDatabase(table(10, 10))
-    train(database, plan(database, 2, tmp_path, generation=5))
-    ran = train(database, plan(database, 2, tmp_path, generation=4))
-    assert all(says([rank], StaleGeneration, "generation 5") for rank in ran)
-
-
-def test_an_overtaken_generation_ends_on_all_ranks_at_its_next_commit(tmp_path: Path) -> None:
-    database = MemoryDatabase(table(30, 30))
-
-    def overtake(session: Session, step: int) -> None:
-        if step == 2 and session._assignment.rank == 0:
-            train(database, plan(database, 1, tmp_path, generation=2))
-
-    ran = train(database, plan(database, 2, tmp_path, every=3), at_step=overtake)
-    assert all(says([rank], StaleGeneration, "is over") for rank in ran)
-
-
-def test_a_damaged_newest_commit_falls_back_to_the_one_before(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    database = MemoryDatabase(table(32))
-    train(database, plan(database, 1, tmp_path, every=1))
-    newest = max(tmp_path.glob("job/data/1/4/*"), key=lambda path: path.stat().st_mtime)
-    for path in newest.parent.iterdir():
-        path.write_bytes(path.read_bytes()[:-1])
-    ran = train(database, plan(database, 1, tmp_path, generation=2))
-    assert len(ran[0].batches) == 1
-    assert "is passed over" in caplog.text
-
-
-def test_a_store_whose_every_commit_is_damaged_is_not_taken_for_an_empty_one(
-    tmp_path: Path,
-) -> None:
-    database = MemoryDatabase(table(32))
-    train(database, plan(database, 1, tmp_path, every=1))
-    for path in tmp_path.glob("job/data/1/*/*"):
-        path.write_bytes(path.read_bytes()[:-1])
-    ran = train(database, plan(database, 1, tmp_path, generation=2))
-    assert says(ran, StoreError, "--fresh")
-
-
-def test_a_commit_that_was_asked_for_is_resumed_from(tmp_path: Path) -> None:
-    database = MemoryDatabase(table(32))
-    train(database, plan(database, 1, tmp_path, every=1))
-    job = plan(database, 1, tmp_path, generation=2)[0]
-    resumed = replace(job, checkpoint=replace(job.checkpoint, resume_from=3))
-    assert len(train(database, [resumed])[0].batches) == 1
-    wrong = replace(resumed, generation=3, checkpoint=replace(job.checkpoint, resume_from=77))
-    assert says(train(database, [wrong]), ConfigurationError, "can't resume job from commit 77")
-
-
-def test_a_store_that_one_rank_cannot_write_ends_all_with_the_same_words(tmp_path: Path) -> None:
-    blocked = tmp_path / "file"
-    blocked.write_text("")
-    database = MemoryDatabase(table(10, 10))
-    ran = train(database, plan(database, 2, blocked))
-    assert all(isinstance(rank.error, StoreError) for rank in ran)
-
-
-def test_a_script_run_alone_counts_its_own_generations(tmp_path: Path) -> None:
-    database = MemoryDatabase(table(10))
-    for _ in range(2):
-        assert errors(train(database, plan(database, 1, tmp_path, generation=0))) == [None]
-
-
-def plan(
-    database: MemoryDatabase,
-    world_size: int,
-    store: Path | str,
-    every: int = 0,
-    generation: int = 1,
-) -> list[Assignment]:
-    checkpoint = Checkpoint(f"file://{store}", every_steps=every)
-    return assignments(database, world_size, a_job(checkpoint=checkpoint, generation=generation))
-
-
-def committed(ran: list[Ran], steps: int) -> Counter[int]:
-    """The rows of the first `steps` steps."""
-    return Counter(chain.from_iterable(chain.from_iterable(r.batches[:steps] for r in ran)))
-
-
 def two_nodes() -> MemoryDatabase:
     """Shard 0 is on node a, shard 1 on node b."""
     owners = {ShardId("0"): [NodeId("a")], ShardId("1"): [NodeId("b")]}
@@ -403,21 +283,3 @@ def one_rank(epochs: int | None = 1, batch_size: int | None = 8) -> list[Ran]:
 def a_session(database: Database) -> Session:
     assignment = a_job()
     return Session(assignment, Alone(), database, Commits(assignment, Alone(), Parameters()))
-
-
-def used(ran: list[Ran]) -> Counter[int]:
-    return Counter(chain.from_iterable(chain.from_iterable(rank.batches for rank in ran)))
-
-
-def errors(ran: list[Ran]) -> list[Exception | None]:
-    return [rank.error for rank in ran]
-
-
-def says(ran: list[Ran], kind: type[Exception] | tuple[type[Exception], ...], text: str) -> bool:
-    """Whether some rank ended with such an error; fails with what it was otherwise."""
-    own = [rank.error for rank in ran if not isinstance(rank.error, PeerLost) or kind is PeerLost]
-    assert own
-    for error in own:
-        with pytest.raises(kind, match=text):
-            raise error or AssertionError("no error")
-    return True

@@ -181,7 +181,11 @@ def test_a_value_that_cannot_be_read_is_named(name: str, value: str, says: str) 
 
 def test_where_to_report_survives_the_environment() -> None:
     reporting = Reporting(
-        progress=Path("/p"), heartbeat="http://h", audit_directory=Path("/a"), audit_column="id"
+        progress=Path("/p"),
+        heartbeat="http://h",
+        heartbeat_token=Path("/t"),
+        audit_directory=Path("/a"),
+        audit_column="id",
     )
     assert Reporting.from_environ(reporting.to_environ()) == reporting
 

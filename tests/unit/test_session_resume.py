@@ -2,6 +2,7 @@
 
 import tempfile
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -10,13 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from insitu.contract import Assignment, Checkpoint
+from insitu.contract import Assignment, Checkpoint, Reporting
 from insitu.errors import (
     ConfigurationError,
     Left,
     StaleGeneration,
     StoreError,
 )
+from insitu.progress import read_progress
 from insitu.session import Session
 from tests.memory import MemoryDatabase
 from tests.ranks import (
@@ -78,8 +80,10 @@ def test_a_finished_job_has_nothing_left_to_do(tmp_path: Path) -> None:
 def test_an_older_generation_is_refused_at_its_start(tmp_path: Path) -> None:
     database = MemoryDatabase(table(10, 10))
     train(database, plan(database, 2, tmp_path, generation=5))
-    ran = train(database, plan(database, 2, tmp_path, generation=4))
+    told = [Reporting(progress=tmp_path / f"p{rank}.json") for rank in range(2)]
+    ran = train(database, plan(database, 2, tmp_path, generation=4), reporting=told)
     assert all(says([rank], StaleGeneration, "generation 5") for rank in ran)
+    assert log_generation(told) == 5
 
 
 def test_an_overtaken_generation_ends_on_all_ranks_at_its_next_commit(tmp_path: Path) -> None:
@@ -87,10 +91,14 @@ def test_an_overtaken_generation_ends_on_all_ranks_at_its_next_commit(tmp_path: 
 
     def overtake(session: Session, step: int) -> None:
         if step == 2 and session._assignment.rank == 0:
+            assert log_generation(told) == 1
             train(database, plan(database, 1, tmp_path, generation=2))
 
-    ran = train(database, plan(database, 2, tmp_path, every=3), at_step=overtake)
+    told = [Reporting(progress=tmp_path / f"p{rank}.json") for rank in range(2)]
+    job = plan(database, 2, tmp_path, every=3)
+    ran = train(database, job, at_step=overtake, reporting=told)
     assert all(says([rank], StaleGeneration, "is over") for rank in ran)
+    assert log_generation(told) == 2
 
 
 def test_a_damaged_newest_commit_falls_back_to_the_one_before(
@@ -150,6 +158,12 @@ def plan(
 ) -> list[Assignment]:
     checkpoint = Checkpoint(f"file://{store}", every_steps=every)
     return assignments(database, world_size, a_job(checkpoint=checkpoint, generation=generation))
+
+
+def log_generation(told: Sequence[Reporting]) -> int:
+    """The highest that any rank has reported."""
+    found = [read_progress(one.progress) for one in told if one.progress]
+    return max(progress.log_generation for progress in found if progress)
 
 
 def committed(ran: list[Ran], steps: int) -> Counter[int]:

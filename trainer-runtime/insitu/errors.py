@@ -57,7 +57,16 @@ class StoreError(InsituError):
 
 
 class StaleGeneration(InsituError):
-    """A newer generation of the job has taken over; this process must stop without a trace."""
+    """A newer generation of the job has taken over; this process must stop without a trace.
+
+    `generation` is the newer one, where it is known.
+    """
+
+    generation: int | None = None
+
+    def __init__(self, problem: str, generation: int | None = None) -> None:
+        self.generation = generation
+        super().__init__(problem)
 
 
 class PeerLost(InsituError):

@@ -28,6 +28,8 @@ class Progress(BaseModel):
         metrics: What the script reported last.
         commit: Sequence number of the newest commit in the log; None before the first.
         commit_step: The step that commit belongs to.
+        log_generation: The highest generation that has opened the log; 0 before it was read. A
+            newer one than the rank's own has taken over.
         rows_local: Rows this rank took from its own database node; `bytes_local` likewise.
         rows_remote: Rows this rank took from other database nodes.
         first_step_seconds: From the start of the session to its first update.
@@ -36,7 +38,8 @@ class Progress(BaseModel):
         updated: Seconds since the epoch of 1970.
     """
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    # A loss that became NaN is news, and JSON has no number for it.
+    model_config = ConfigDict(frozen=True, extra="ignore", ser_json_inf_nan="strings")
 
     epoch: int = 0
     epochs: int | None = None
@@ -48,6 +51,7 @@ class Progress(BaseModel):
     metrics: Mapping[str, float] = {}
     commit: int | None = None
     commit_step: int | None = None
+    log_generation: int = 0
     rows_local: int = 0
     rows_remote: int = 0
     bytes_local: int = 0
@@ -59,7 +63,8 @@ class Progress(BaseModel):
 
 
 class Heartbeat(BaseModel):
-    """What the supervisor posts about every second, and once more when the command has ended.
+    """What the supervisor posts every second, or as often as it is asked to; at once when the
+    state changes; and once more when the command has ended.
 
     `exit_code` is None while the command runs; 128 + n says that signal n ended it. `last_lines`
     are the end of its output, only sent with the exit code.
@@ -76,11 +81,15 @@ class Heartbeat(BaseModel):
 
 
 class HeartbeatReply(BaseModel):
-    """`generation` is the job's current one; a trainer of an older one has to stop."""
+    """`generation` is the job's current one; a trainer of an older one has to stop.
+
+    `every_seconds` is the pace that is asked for: how long from one heartbeat to the next.
+    """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     generation: int
+    every_seconds: float = 1.0
 
 
 def read_progress(path: Path) -> Progress | None:

@@ -29,6 +29,7 @@ from insitu.progress import Heartbeat, read_progress
 
 _LAST_LINES = 20
 _LINE_BYTES = 64 << 10
+_TOLD_CHARACTERS = 2000  # of a line in a heartbeat
 _PR_SET_PDEATHSIG = 1
 _USAGE = "usage: insitu-run -- COMMAND [ARGUMENT ...]"
 
@@ -61,14 +62,15 @@ def supervise(command: Sequence[str], environ: Mapping[str, str], reporting: Rep
     Raises:
         ConfigurationError: there is no such command, or it may not be started.
     """
-    url = reporting.heartbeat
-    heart = Heart(url, lambda: _heartbeat(reporting), say=_say) if url else None
+    url, token = reporting.heartbeat, reporting.heartbeat_token
+    heart = Heart(url, lambda: _heartbeat(reporting), say=_say, token=token) if url else None
     child = _Child(command, dict(environ) | reporting.to_environ() | {"PYTHONUNBUFFERED": "1"})
     if heart:
         heart.start(superseded=child.stop)
     code = child.wait()
     if heart:
-        last = {"exit_code": code, "last_lines": tuple(child.last_lines)}
+        lines = tuple(line[:_TOLD_CHARACTERS] for line in child.last_lines)
+        last = {"exit_code": code, "last_lines": lines}
         heart.stop(_heartbeat(reporting).model_copy(update=last))
     return code
 

@@ -149,7 +149,8 @@ class CommitLog:
             if last is not None and last.generation >= generation:
                 raise StaleGeneration(
                     f"generation {generation} of {self.job} comes too late: generation "
-                    f"{last.generation} has taken over its checkpoints in {self.store.url}"
+                    f"{last.generation} has taken over its checkpoints in {self.store.url}",
+                    last.generation,
                 )
             seq = numbers[-1] + 1 if numbers else 0
             if self.append(Fence(seq, generation, writer, time)):
@@ -243,24 +244,22 @@ class Writer:
             if replace(record, time=there.time) == there:
                 return record
             record = replace(record, seq=there.seq + 1)
-        raise StaleGeneration(self._overtaken())
+        raise self._overtaken()
 
     def check_current(self) -> None:
         """Raises `StaleGeneration` if a newer generation has taken over."""
         if self.stale or self.log.sequence(after=self.last):
             self.stale = True
-            raise StaleGeneration(self._overtaken())
+            raise self._overtaken()
 
-    def _overtaken(self) -> str:
+    def _overtaken(self) -> StaleGeneration:
         record = self.log.record(self.last + 1)
-        by = (
-            "another writer"
-            if isinstance(record, Unreadable)
-            else f"generation {record.generation}"
-        )
-        return (
+        generation = None if isinstance(record, Unreadable) else record.generation
+        by = "another writer" if generation is None else f"generation {generation}"
+        return StaleGeneration(
             f"generation {self.generation} of {self.log.job} is over: {by} has taken over its "
-            f"checkpoints in {self.log.store.url}"
+            f"checkpoints in {self.log.store.url}",
+            generation,
         )
 
     @staticmethod

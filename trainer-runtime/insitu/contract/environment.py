@@ -22,6 +22,7 @@ _JOB = "INSITU_JOB"
 _GENERATION = "INSITU_GENERATION"
 _PROGRESS = "INSITU_PROGRESS"
 _HEARTBEAT = "INSITU_HEARTBEAT"
+_HEARTBEAT_TOKEN = "INSITU_HEARTBEAT_TOKEN"  # noqa: S105 - a name
 _AUDIT_DIR = "INSITU_AUDIT_DIR"
 _AUDIT_COLUMN = "INSITU_AUDIT_COLUMN"
 
@@ -31,8 +32,9 @@ class Reporting:
     """Where a trainer tells how it is doing; all of it optional.
 
     `job`, `generation` and `rank` say for whom. `progress` is the file that the session replaces
-    and the supervisor reads; `heartbeat` is the URL that the supervisor posts to. With
-    `audit_directory` (tests only) each rank writes down the `audit_column` of every row it uses.
+    and the supervisor reads; `heartbeat` is the URL that the supervisor posts to, and
+    `heartbeat_token` a file with the token that it shows there. With `audit_directory` (tests
+    only) each rank writes down the `audit_column` of every row it uses.
     """
 
     job: str = ""
@@ -40,6 +42,7 @@ class Reporting:
     rank: int = 0
     progress: Path | None = None
     heartbeat: str | None = None
+    heartbeat_token: Path | None = None
     audit_directory: Path | None = None
     audit_column: str | None = None
 
@@ -55,6 +58,7 @@ class Reporting:
             rank=_integer(environ, "RANK", 0),
             progress=_path(environ.get(_PROGRESS)),
             heartbeat=environ.get(_HEARTBEAT) or None,
+            heartbeat_token=_path(environ.get(_HEARTBEAT_TOKEN)),
             audit_directory=_path(audit),
             audit_column=environ.get(_AUDIT_COLUMN) or None,
         )
@@ -64,6 +68,7 @@ class Reporting:
         values = {
             _PROGRESS: self.progress,
             _HEARTBEAT: self.heartbeat,
+            _HEARTBEAT_TOKEN: self.heartbeat_token,
             _AUDIT_DIR: self.audit_directory,
             _AUDIT_COLUMN: self.audit_column,
         }

@@ -31,7 +31,7 @@ from insitu.checkpoint.records import Json
 from insitu.checkpoint.tensors import Tensor, decode_tensors, encode_tensors, merged, share
 from insitu.contract import Assignment
 from insitu.data.cursor import Cursor
-from insitu.errors import ConfigurationError, StoreError
+from insitu.errors import ConfigurationError, StaleGeneration, StoreError
 from insitu.session.collective import Collective, on_rank_0, together
 from insitu.session.speed import Newest
 
@@ -71,6 +71,8 @@ class Commits:
     A generation of 0 is one that nobody counts (a script run alone): it becomes the next one of
     the log.
 
+    `log_generation` is the highest generation that the log was seen with, 0 before it was read.
+
     Args:
         assignment: Store, job, generation, and how many commits to keep.
         collective: All ranks.
@@ -86,6 +88,7 @@ class Commits:
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self.newest: Newest | None = None
+        self.log_generation = 0
         self._job = assignment.job
         self._checkpoint = assignment.checkpoint
         self._generation = assignment.generation
@@ -113,8 +116,8 @@ class Commits:
         log = self._log
         if log is None:
             return None
-        found = json.loads(on_rank_0(self._collective, lambda: self._open(log)))
-        self._generation = found["generation"]
+        found = json.loads(self._on_rank_0(lambda: self._open(log)))
+        self._generation = self.log_generation = found["generation"]
         if found["seq"] is None:
             return None
         commit = log.record(found["seq"])
@@ -138,8 +141,15 @@ class Commits:
         snapshot = self._state.capture()
         answers = together(self._collective, lambda: self._write(log.store, snapshot, cursor.step))
         parts = [Part(**json.loads(answer)) for answer in answers]
-        sequence = int(on_rank_0(self._collective, lambda: self._commit(cursor, parts)))
+        sequence = int(self._on_rank_0(lambda: self._commit(cursor, parts)))
         self.newest = Newest(sequence, cursor.step)
+
+    def _on_rank_0(self, work: Callable[[], bytes]) -> bytes:
+        try:
+            return on_rank_0(self._collective, work)
+        except StaleGeneration as error:
+            self.log_generation = max(self.log_generation, error.generation or 0)
+            raise
 
     def _open(self, log: CommitLog) -> bytes:
         """On rank 0: opens the log for this generation and chooses where to go on."""

@@ -21,7 +21,7 @@ from insitu.data.order import Order
 from insitu.data.quota import quotas
 from insitu.data.stream import RankStream
 from insitu.databases import Database, ReadLimits
-from insitu.errors import ConfigurationError, Left
+from insitu.errors import ConfigurationError, Left, StaleGeneration
 from insitu.progress import ProgressFile
 from insitu.session.audit import AuditLog
 from insitu.session.collective import Collective, Exchange, Share
@@ -90,7 +90,12 @@ class Session:
         self._pending: _Pending | None = None
         self._stopping = False
         self._committed_step: int | None = None
-        restored = commits.restore()
+        self.cursor = Cursor()
+        try:
+            restored = commits.restore()
+        except StaleGeneration:  # Whoever starts the next generation has to count on from it.
+            self._report(at_once=True)
+            raise
         self.cursor = restored or Cursor()
         self._resumed = restored is not None
         self._report(at_once=True)
@@ -258,7 +263,11 @@ class Session:
     def _report(self, *, at_once: bool) -> None:
         self._file.write(
             lambda: self._speed.progress(
-                self.cursor, self._reader.share, self._commits.newest, self._table.inexact_epochs
+                self.cursor,
+                self._reader.share,
+                self._commits.newest,
+                self._commits.log_generation,
+                self._table.inexact_epochs,
             ),
             at_once=at_once,
         )

@@ -47,7 +47,12 @@ class Speedometer:
         self._metrics = {**self._metrics, **{name: float(v) for name, v in metrics.items()}}
 
     def progress(
-        self, cursor: Cursor, share: Share, newest: Newest | None, inexact_epochs: int
+        self,
+        cursor: Cursor,
+        share: Share,
+        newest: Newest | None,
+        log_generation: int,
+        inexact_epochs: int,
     ) -> Progress:
         """All of it as one value."""
         percent = eta = None
@@ -69,6 +74,7 @@ class Speedometer:
             metrics=self._metrics,
             commit=newest.sequence if newest else None,
             commit_step=newest.step if newest else None,
+            log_generation=log_generation,
             rows_local=share.rows_local,
             rows_remote=share.rows_remote,
             bytes_local=share.bytes_local,

@@ -32,10 +32,12 @@ class State(enum.StrEnum):
 class Worker:
     """A rank's place and, once it is bound, the trainer in it.
 
-    `generation` is None until it is bound. `stopping` says that it was asked to leave, which
+    `generation` is None for a waiting place that any generation may be bound to; a place that was
+    made for one generation has it from the start. `stopping` says that it was asked to leave, which
     makes its exit code meaningless. `disrupted` says that it ended through its machine or by
     somebody's order, not by itself. `heard` says that it has sent a heartbeat. `reason` is why it
-    does not run, in words. A worker whose machine is lost counts as failed and disrupted.
+    does not run, in words. A worker whose machine is lost counts as failed and disrupted; at
+    `lost_at` one that was asked to leave will, if it has not left by then.
     """
 
     rank: int
@@ -51,6 +53,7 @@ class Worker:
     heard: bool = False
     reason: str = ""
     progress: Progress | None = None
+    lost_at: datetime | None = None
 
     @property
     def living(self) -> bool:
@@ -95,6 +98,7 @@ class Observed:
     `reading` is the newest one that worked, and `unread` is None when it is also the newest try.
     `machines` holds the machine of each database node, as far as it is known. `commit` is the
     newest one, and `committed_generation` the highest generation that the store has heard of.
+    `refused` is the last action that could not be done and needs a person, in words.
     """
 
     job: TrainingJob
@@ -105,3 +109,4 @@ class Observed:
     machines: Mapping[NodeId, Machine] = field(default_factory=dict)
     commit: CheckpointStatus | None = None
     committed_generation: int = 0
+    refused: str = ""

@@ -1,0 +1,75 @@
+"""Why a trainer's container does not run, in words."""
+
+from __future__ import annotations
+
+from insitu_operator.core.objects.owners import Json
+
+_PULLING = frozenset(
+    {
+        "ErrImagePull",
+        "ImagePullBackOff",
+        "ErrImageNeverPull",
+        "InvalidImageName",
+        "ImageInspectError",
+        "RegistryUnavailable",
+        "SignatureValidationFailed",
+    }
+)
+_CREATING = frozenset({"ContainerCreating", "PodInitializing"})
+
+
+def blocked(pod: Json, waiting: Json) -> str:
+    """What a bound pod waits for; `waiting` is the state of its container, if it has that."""
+    reason, message = waiting.get("reason") or "", (waiting.get("message") or "").strip()
+    if reason in _PULLING:
+        said = f": {message}" if message else ""
+        return f"image {_container(pod)['image']} can't be pulled ({reason}){said}"
+    if reason in _CREATING:
+        return f"the container is being created, with {_parts(pod)}"
+    if reason:
+        return f"the container can't be created ({reason}){f': {message}' if message else ''}"
+    return _unscheduled(pod)
+
+
+def why_ended(pod: Json, ended: Json) -> str:
+    """What the exit code does not say; `ended` is the state of the container."""
+    reason, message = ended.get("reason"), (ended.get("message") or "").strip()
+    if reason == "OOMKilled":
+        limits = (_container(pod).get("resources") or {}).get("limits") or {}
+        if limit := limits.get("memory"):
+            return f"it needed more memory than its limit, {limit}"
+        return "its node ran out of memory"
+    if reason in (None, "", "Error", "Completed"):
+        return ""
+    return f"{reason}: {message}" if message else str(reason)
+
+
+def _unscheduled(pod: Json) -> str:
+    conditions: list[Json] = (pod.get("status") or {}).get("conditions") or []
+    scheduled = next((c for c in conditions if c["type"] == "PodScheduled"), {})
+    if gates := [gate["name"] for gate in pod["spec"].get("schedulingGates") or []]:
+        return f"held by the scheduling gate {', '.join(gates)}"
+    if scheduled.get("status") != "False":
+        return ""
+    reason, message = scheduled.get("reason") or "Unschedulable", scheduled.get("message") or ""
+    if reason == "SchedulingGated":  # The condition lags behind the gates that are gone.
+        return ""
+    return f"{reason}: {message.strip()}" if message else reason
+
+
+def _parts(pod: Json) -> str:
+    """What the kubelet has to get before the container can start."""
+    parts = [f"image {_container(pod)['image']}"]
+    for volume in pod["spec"].get("volumes") or []:
+        if "configMap" in volume:
+            parts.append(f"ConfigMap {volume['configMap']['name']}")
+        if "persistentVolumeClaim" in volume:
+            parts.append(f"PersistentVolumeClaim {volume['persistentVolumeClaim']['claimName']}")
+        sources = (volume.get("projected") or {}).get("sources") or []
+        parts += [f"Secret {s['secret']['name']}" for s in sources if "secret" in s]
+    return ", ".join(parts)
+
+
+def _container(pod: Json) -> Json:
+    container: Json = pod["spec"]["containers"][0]
+    return container

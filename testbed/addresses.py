@@ -5,8 +5,10 @@ All of 127.0.0.0/8 is this machine, and Linux lets a server bind any address of 
 
 from __future__ import annotations
 
+import shutil
 import socket
 from dataclasses import dataclass
+from pathlib import Path
 
 # The network's last address is used for nothing but the claim.
 _CLAIM = 254
@@ -57,3 +59,18 @@ def claim_one(third: int, port: int) -> Network | None:
         held.close()
         return None
     return network
+
+
+def claimed_folder(run: Path, network: Network, port: int) -> Path:
+    """The path below `run` for files of servers on `network`; nothing is there yet.
+
+    Those of networks nobody serves on are removed.
+    """
+    for left in run.glob("*"):
+        # A claim that is granted says that whoever left the files is gone.
+        if left.name == str(network.third):
+            shutil.rmtree(left)
+        elif (dead := claim_one(int(left.name), port)) is not None:
+            shutil.rmtree(left, ignore_errors=True)
+            dead.release()
+    return run / str(network.third)

@@ -6,8 +6,8 @@
 ...     cluster.wait_rebalanced()
 """
 
-from testbed.ignite.certificates import Certificates
+from testbed.certificates import Certificates
 from testbed.ignite.cluster import Cluster, start
-from testbed.ignite.node import BootFailed, Node
+from testbed.node import BootFailed, Node
 
 __all__ = ["BootFailed", "Certificates", "Cluster", "Node", "start"]

@@ -20,14 +20,13 @@ from pyignite.datatypes.cluster_state import ClusterState
 from pyignite.exceptions import SQLError
 
 from insitu.databases import Credentials, DataSource, Tls
-from testbed import addresses
-from testbed.ignite import certificates
-from testbed.ignite.certificates import Certificates
+from testbed import addresses, certificates
+from testbed.certificates import Certificates
 from testbed.ignite.configuration import THIN_PORT, Settings, java_command, node_xml
 from testbed.ignite.jars import jars
-from testbed.ignite.node import BootFailed, Node, stop
 from testbed.ignite.partitions import COPIES, MOVING, unsettled
 from testbed.ignite.probe import NotReady, seen_from
+from testbed.node import BootFailed, Node, stop
 from testbed.paths import cache, tool
 from testbed.processes import last_lines, spawn
 
@@ -87,19 +86,6 @@ def start(
     return cluster
 
 
-def _folder(network: addresses.Network) -> Path:
-    """An empty folder for the network's nodes; those of networks nobody serves on are removed."""
-    run = cache() / "clusters"
-    for left in run.glob("*"):
-        # A claim that is granted says that whoever left the files is gone.
-        if left.name == str(network.third):
-            shutil.rmtree(left)
-        elif (dead := addresses.claim_one(int(left.name), THIN_PORT)) is not None:
-            shutil.rmtree(left, ignore_errors=True)
-            dead.release()
-    return run / str(network.third)
-
-
 class Cluster:
     """Nodes on 127.78.x.1, .2, ...; every one on port 10800."""
 
@@ -110,7 +96,7 @@ class Cluster:
     def __init__(self, nodes: int, settings: Settings, *, tls: bool, detached: bool) -> None:
         java, path = tool("java", _REMEDY), jars()
         self._network = addresses.claim(THIN_PORT)
-        self.folder = _folder(self._network)
+        self.folder = addresses.claimed_folder(cache() / "clusters", self._network, THIN_PORT)
         hosts = [self._network.host(number) for number in range(1, nodes + 1)]
         self.credentials = _FIRST_USER if settings.authentication else None
         self.certificates = certificates.issue(self.folder / "tls", hosts) if tls else None
@@ -128,7 +114,8 @@ class Cluster:
             xml = folder / "node.xml"
             xml.write_text(node_xml(settings, name, host, hosts, folder / "work"))
             command = java_command(java, settings, path, xml)
-            self.nodes.append(Node(name, host, folder, self._spawner(command, folder, detached)))
+            spawn_node = self._spawner(command, folder, detached)
+            self.nodes.append(Node(name, host, THIN_PORT, folder, spawn_node))
 
     def _spawner(
         self, command: list[str], folder: Path, detached: bool

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.sax.saxutils import escape
 
+from testbed.certificates import KeyStores
+
 THIN_PORT = 10800
 # Below the ephemeral ports, so that no outgoing connection of this machine ever sits on them.
 DISCOVERY_PORT = 10850
@@ -36,15 +38,6 @@ _SYSTEM_PROPERTIES = {
     "IGNITE_UPDATE_NOTIFIER": "false",
     "IGNITE_PERFORMANCE_SUGGESTIONS_DISABLED": "true",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class KeyStores:
-    """PKCS12 files of the server side of TLS, and the password of both."""
-
-    identity: Path
-    trusted: Path
-    password: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import psutil
 
-from testbed.ignite.configuration import THIN_PORT
 from testbed.processes import end, last_lines
 
 _GRACE_SECONDS = 15.0
@@ -21,13 +20,13 @@ class BootFailed(RuntimeError):
 
 @dataclass(slots=True)
 class Node:
-    """`id` (Ignite's consistent id), `host` and `port` stay the same over every restart."""
+    """`id`, `host` and `port` stay the same over every restart."""
 
     id: str
     host: str
+    port: int
     folder: Path
     _spawn: Callable[[], subprocess.Popen[bytes]] = field(repr=False)
-    port: int = THIN_PORT
     _process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
 
     @property
@@ -74,8 +73,7 @@ class Node:
         """Raises `BootFailed` when the node was neither stopped nor killed, and yet has ended."""
         if self._process is not None and (code := self._process.poll()) is not None:
             raise BootFailed(
-                f"Ignite node {self.id} ended with code {code}. Its log ends with:\n"
-                f"{last_lines(self.log)}"
+                f"{self.id} ended with code {code}. Its log ends with:\n{last_lines(self.log)}"
             )
 
 

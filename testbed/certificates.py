@@ -17,7 +17,15 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from insitu.databases import Tls
-from testbed.ignite.configuration import KeyStores
+
+
+@dataclass(frozen=True, slots=True)
+class KeyStores:
+    """PKCS12 files of the server side of TLS, and the password of both."""
+
+    identity: Path
+    trusted: Path
+    password: str
 
 
 @dataclass(frozen=True, slots=True)

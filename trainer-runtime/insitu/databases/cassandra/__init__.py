@@ -1,0 +1,1 @@
+"""Apache Cassandra: shards are token ranges, read by its native protocol."""

@@ -21,9 +21,9 @@ SLOW_WORKERS = 2
 class Listener(Protocol):
     """Hears how passes went."""
 
-    def passed(self, key: Key, seconds: float) -> None: ...
+    def passed(self, key: Key, seconds: float, /) -> None: ...
 
-    def failed(self, key: Key, seconds: float, error: Exception, retry_seconds: float) -> None:
+    def failed(self, key: Key, seconds: float, error: Exception, retry_seconds: float, /) -> None:
         """It raised, and is tried again after so many seconds."""
 
 
@@ -35,7 +35,9 @@ class Queue:
     Args:
         run: A pass. What it raises means: try again.
         listener: Hears of each pass.
-        clock: Seconds, monotonic; the event loop's own when left out.
+        workers: Passes at once in the urgent lane.
+        slow_workers: Passes at once in the slow lane.
+        pace: How long keys rest.
         jitter: In [0, 1).
     """
 

@@ -1,0 +1,130 @@
+"""What happens in the cluster, as kopf hears it; nothing is decided here.
+
+Of kopf only the lowest layer is used, raw events. Its handlers for changes, its index, its timers
+and its finalizers would each write to, or remember, every object.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import aiohttp
+import kopf
+
+from insitu.api import GROUP, VERSION
+from insitu_operator.core.objects.names import MANAGED
+from insitu_operator.kubernetes import Json, paths
+from insitu_operator.shell.metrics import Metrics
+from insitu_operator.shell.pulse import Pulse
+
+
+class Sight(Protocol):
+    """Takes in what happened to an object. `kind`: ADDED, MODIFIED, DELETED, or None when it was
+    only found in a list. Each method returns at once.
+    """
+
+    def training_job(self, kind: str | None, body: Json) -> None: ...
+
+    def pod(self, kind: str | None, body: Json) -> None:
+        """One that is labelled as managed by Insitu."""
+
+    def node(self, kind: str | None, body: Json) -> None: ...
+
+    def endpoint_slice(self, kind: str | None, body: Json) -> None: ...
+
+
+def watched_paths(namespaces: Sequence[str]) -> list[str]:
+    """The collections that `watch` reads."""
+    spaces = namespaces or (None,)
+    kinds = (paths.training_jobs, paths.pods, paths.endpoint_slices)
+    return [paths.nodes(), *(kind(space) for kind in kinds for space in spaces)]
+
+
+async def watch(
+    sight: Sight, namespaces: Sequence[str], pulse: Pulse, metrics: Metrics, ready: asyncio.Event
+) -> None:
+    """Tells `sight` everything, until it is cancelled or a watch can't go on.
+
+    In the main thread kopf takes SIGTERM and SIGINT for itself, and returns when one comes;
+    `ready` is set after that, so that whoever waits for it can take them back.
+
+    Args:
+        sight: Who hears it.
+        namespaces: Whose objects, besides nodes; empty for all.
+        pulse: Of `watched_paths`.
+        metrics: Counts events.
+        ready: Set when kopf has started.
+    """
+    await kopf.operator(
+        registry=_registry(sight, pulse, metrics),
+        settings=_settings(),
+        standalone=True,
+        clusterwide=not namespaces,
+        namespaces=namespaces,
+        ready_flag=ready,
+    )
+
+
+def _registry(sight: Sight, pulse: Pulse, metrics: Metrics) -> kopf.OperatorRegistry:
+    registry = kopf.OperatorRegistry()
+
+    @kopf.on.login(registry=registry)
+    async def login(**arguments: Any) -> kopf.AiohttpSession | None:
+        # The same files that `kubernetes.connect` reads; again when a token has run out.
+        found = kopf.login_with_service_account(**arguments) or kopf.login_with_kubeconfig(
+            **arguments
+        )
+        if found is None:
+            return None
+        session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, ssl=found.as_ssl_context()),
+            headers=found.as_http_headers(),
+            trace_configs=[pulse.trace()],
+        )
+        return kopf.AiohttpSession(server=found.server, aiohttp_session=session)
+
+    @kopf.on.event(GROUP, VERSION, paths.TRAINING_JOBS, registry=registry)
+    async def training_job(event: kopf.RawEvent, **_: Any) -> None:
+        metrics.event("trainingjobs")
+        sight.training_job(event["type"], _body(event))
+
+    @kopf.on.event("v1", "pods", registry=registry)
+    async def pod(event: kopf.RawEvent, **_: Any) -> None:
+        metrics.event("pods")
+        sight.pod(event["type"], _body(event))
+
+    @kopf.on.event("v1", "nodes", registry=registry)
+    async def node(event: kopf.RawEvent, **_: Any) -> None:
+        metrics.event("nodes")
+        sight.node(event["type"], _body(event))
+
+    @kopf.on.event("discovery.k8s.io", "v1", "endpointslices", registry=registry)
+    async def endpoint_slice(event: kopf.RawEvent, **_: Any) -> None:
+        metrics.event("endpointslices")
+        sight.endpoint_slice(event["type"], _body(event))
+
+    return registry
+
+
+def _body(event: kopf.RawEvent) -> Json:
+    return dict(event["object"])
+
+
+def _settings() -> kopf.OperatorSettings:
+    settings = kopf.OperatorSettings()
+    # Neither CustomResourceDefinitions nor namespaces are looked for: fewer rights.
+    settings.scanning.disabled = True
+    settings.posting.enabled = False
+    settings.watching.label_selectors["v1", "pods"] = f"{MANAGED}=true"
+    settings.watching.chunk_size = 500
+    settings.watching.reconnect_backoff = 1.0
+    settings.watching.connect_timeout = 5.0
+    settings.networking.request_timeout = 30.0
+    # An API server that comes back is noticed in two seconds; the default ends at 21.
+    settings.networking.error_backoffs = [0.5, 1.0] + [2.0] * 100
+    settings.queueing.idle_timeout = 1.0
+    settings.queueing.exit_timeout = 1.0
+    settings.process.ultimate_exiting_timeout = 20.0
+    return settings

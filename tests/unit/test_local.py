@@ -20,7 +20,7 @@ from insitu.checkpoint.log import CommitLog
 from insitu.checkpoint.store import open_store
 from insitu.data.cursor import Cursor
 from insitu.errors import ConfigurationError, DatabaseUnavailable
-from insitu.progress import Heartbeat
+from insitu.progress import Heartbeat, HeartbeatReply
 from insitu_operator.local.commits import Start
 from insitu_operator.local.environment import command_line, expand, user_environment
 from insitu_operator.local.folder import JobFolder
@@ -268,23 +268,24 @@ class TestBeginning:
 
 
 class TestHeartbeats:
-    def post(self, url: str, heartbeat: Heartbeat) -> dict[str, int]:
+    def post(self, url: str, heartbeat: Heartbeat) -> HeartbeatReply:
         request = urllib.request.Request(url, heartbeat.model_dump_json().encode(), method="POST")
         with urllib.request.urlopen(request, timeout=5) as answer:
-            found: dict[str, int] = json.load(answer)
-            return found
+            return HeartbeatReply.model_validate_json(answer.read())
 
     def test_the_answer_is_the_current_generation(self) -> None:
         with HeartbeatServer("digits") as server:
-            server.generation = 4
+            server.advance(4)
             beat = Heartbeat(job="digits", generation=3, rank=1)
-            assert self.post(server.url, beat) == {"generation": 4}
+            assert self.post(server.url, beat).generation == 4
             assert server.newest(3, 1) == beat
             assert server.newest(4, 1) is None
 
     def test_another_jobs_heartbeat_is_not_kept(self) -> None:
         with HeartbeatServer("digits") as server:
-            self.post(server.url, Heartbeat(job="letters", generation=3, rank=1))
+            with pytest.raises(urllib.error.HTTPError, match="403") as refused:
+                self.post(server.url, Heartbeat(job="letters", generation=3, rank=1))
+            refused.value.close()
             assert server.newest(3, 1) is None
 
     def test_without_the_secret_path_nothing_is_taken(self) -> None:

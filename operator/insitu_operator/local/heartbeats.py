@@ -9,23 +9,24 @@ from typing import Self
 
 from pydantic import ValidationError
 
-from insitu.progress import Heartbeat, HeartbeatReply
+from insitu.progress import Heartbeat
+from insitu_operator.core.heartbeats import Ranks
 
 _LARGEST_BODY = 4 << 20
 _READ_SECONDS = 5.0
+_EVERY_SECONDS = 1.0
 
 
 class HeartbeatServer:
-    """Keeps the newest heartbeat of each rank and generation; answers with the current one.
+    """Keeps the newest heartbeat of each rank; answers with the current generation.
 
     The address holds a secret, so that other users of the machine can't report.
     """
 
     def __init__(self, job: str) -> None:
-        self.generation = 0
         self._job = job
         self._path = f"/{secrets.token_urlsafe(24)}"
-        self._newest: dict[tuple[int, int], Heartbeat] = {}
+        self._ranks = Ranks()
         self._lock = threading.Lock()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._server.daemon_threads = True
@@ -37,10 +38,21 @@ class HeartbeatServer:
     def url(self) -> str:
         return f"http://127.0.0.1:{self._server.server_address[1]}{self._path}"
 
+    def advance(self, generation: int) -> None:
+        """From now on this generation is the current one."""
+        with self._lock:
+            self._ranks.generation = generation
+
     def newest(self, generation: int, rank: int) -> Heartbeat | None:
         """What the rank last reported, if it has."""
         with self._lock:
-            return self._newest.get((generation, rank))
+            return self._ranks.newest(generation, rank)
+
+    @property
+    def log_generation(self) -> int:
+        """The highest generation that any rank has met in the log of commits."""
+        with self._lock:
+            return self._ranks.log_generation
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -51,9 +63,10 @@ class HeartbeatServer:
         self._server.server_close()
         self._thread.join()
 
-    def _take(self, heartbeat: Heartbeat) -> None:
+    def _take(self, heartbeat: Heartbeat) -> str:
         with self._lock:
-            self._newest[heartbeat.generation, heartbeat.rank] = heartbeat
+            self._ranks.take(heartbeat)
+            return self._ranks.reply(heartbeat, _EVERY_SECONDS).model_dump_json()
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         server = self
@@ -71,9 +84,10 @@ class HeartbeatServer:
                 except ValidationError:
                     self.send_error(400)
                     return
-                if heartbeat.job == server._job:
-                    server._take(heartbeat)
-                answer = HeartbeatReply(generation=server.generation).model_dump_json().encode()
+                if heartbeat.job != server._job:
+                    self.send_error(403)
+                    return
+                answer = server._take(heartbeat).encode()
                 self.send_response(200)
                 self.send_header("Content-Type", "application/json")
                 self.send_header("Content-Length", str(len(answer)))

@@ -176,7 +176,7 @@ class _Run:
             workers=workers,
             machines={node.id: Machine(node.host) for node in nodes},
             commit=self._commit,
-            committed_generation=self._beginning.generation,
+            committed_generation=max(self._beginning.generation, self._heartbeats.log_generation),
         )
 
     def _act(self, action: Action) -> None:
@@ -184,7 +184,7 @@ class _Run:
             case RecordPlan(record):
                 self._prepared.folder.write_record(record)
                 self._record = record
-                self._heartbeats.generation = record.generation
+                self._heartbeats.advance(record.generation)
             case CreateWorkers():
                 self._workers.create(action)
             case BindWorkers(generation):

@@ -1,0 +1,239 @@
+"""What becomes of heartbeats: which are kept, who is told, how often trainers may, which tokens."""
+
+import asyncio
+import base64
+import json
+from typing import Any
+
+import pytest
+
+from insitu.errors import AuthenticationError
+from insitu.progress import Heartbeat, Progress
+from insitu_operator.core.heartbeats import News, Ranks
+from insitu_operator.kubernetes import ApiProblem, paths
+from insitu_operator.shell.heartbeats import Heartbeats, Trainer
+from insitu_operator.shell.key import Key
+from insitu_operator.shell.tokens import Bearer, Busy, Tokens
+
+AUDIENCE = "insitu.dev/operator"
+POD = Bearer("ml", "digits-g1-0", "uid-0")
+
+
+class TestRanks:
+    def test_a_rank_that_is_heard_changes_or_ends_is_news_at_once(self) -> None:
+        ranks = Ranks()
+        told = [
+            a_beat(),
+            a_beat(),
+            a_beat(progress=Progress(step=0)),
+            a_beat(progress=Progress(step=1)),
+            a_beat(progress=Progress(step=1, state="training")),
+            a_beat(exit_code=0),
+        ]
+        turn, nothing, progress = News.TURN, News.NOTHING, News.PROGRESS
+        assert [ranks.take(b) for b in told] == [turn, nothing, turn, progress, turn, turn]
+
+    def test_an_end_is_final(self) -> None:
+        ranks = Ranks()
+        ranks.take(a_beat(exit_code=76))
+        assert ranks.take(a_beat()) is News.NOTHING
+        assert ranks.newest(1, 0) == a_beat(exit_code=76)
+        assert ranks.living == 0
+
+    def test_a_newer_generation_in_the_log_is_news_and_is_remembered(self) -> None:
+        ranks = Ranks()
+        for seen, news in ((1, News.TURN), (9, News.TURN), (9, News.PROGRESS)):
+            step = ranks.log_generation
+            assert ranks.take(a_beat(progress=Progress(step=step, log_generation=seen))) is news
+        ranks.generation = 12
+        assert ranks.log_generation == 9
+
+    def test_the_generation_before_is_kept_while_it_ends(self) -> None:
+        ranks = Ranks()
+        for generation in (1, 2):
+            ranks.take(a_beat(generation=generation))
+        ranks.generation = 3
+        assert (ranks.newest(1, 0), ranks.newest(2, 0)) == (None, a_beat(generation=2))
+        assert ranks.take(a_beat(generation=1)) is News.NOTHING
+        assert ranks.living == 1
+
+    def test_the_answer_names_the_newest_generation_that_is_known(self) -> None:
+        ranks = Ranks()
+        assert ranks.reply(a_beat(generation=2), 1.0).generation == 2
+        ranks.generation = 3
+        assert ranks.reply(a_beat(generation=2), 7.5).model_dump() == {
+            "generation": 3,
+            "every_seconds": 7.5,
+        }
+
+
+class TestHeartbeats:
+    def test_trainers_are_slowed_down_to_a_hundred_posts_a_second(self) -> None:
+        heartbeats = Heartbeats(lambda _key, _urgent: None)
+        for rank in range(1000):
+            reply = heartbeats.take(a_trainer(rank), a_beat(rank=rank))
+            assert 1.0 <= reply.every_seconds == max(1.0, (rank + 1) / 100)
+        for rank in range(500):
+            heartbeats.take(a_trainer(rank), a_beat(rank=rank, exit_code=0))
+        assert heartbeats.every_seconds == 5.0
+        heartbeats.forget("digits")
+        assert heartbeats.every_seconds == 1.0
+        assert heartbeats.newest("digits", 1, 0) is None
+
+    def test_progress_is_told_every_five_seconds_and_a_turn_at_once(self) -> None:
+        now, looks = [0.0], list[tuple[str, bool]]()
+        heartbeats = Heartbeats(
+            lambda key, urgent: looks.append((key.name, urgent)), lambda: now[0]
+        )
+        for step in range(11):
+            now[0] = float(step)
+            heartbeats.take(a_trainer(), a_beat(progress=Progress(step=step)))
+        assert looks == [("digits", True), ("digits", False), ("digits", False)]
+        heartbeats.take(a_trainer(), a_beat(exit_code=1))
+        assert looks[3:] == [("digits", True)]
+
+    def test_with_many_jobs_each_is_told_less_often(self) -> None:
+        now, looks = [0.0], list[Key]()
+        heartbeats = Heartbeats(lambda key, _urgent: looks.append(key), lambda: now[0])
+        for step in range(41):
+            now[0] = float(step)
+            for job in range(400):
+                beat = a_beat(job=str(job), progress=Progress(step=step))
+                heartbeats.take(a_trainer(job=str(job)), beat)
+        assert len(looks) == 3 * 400
+
+    def test_a_job_of_which_only_the_generation_is_known_answers_with_it(self) -> None:
+        heartbeats = Heartbeats(lambda _key, _urgent: None)
+        heartbeats.follow("digits", 4)
+        assert heartbeats.take(a_trainer(), a_beat(generation=3)).generation == 4
+        assert heartbeats.log_generation("digits") == heartbeats.log_generation("other") == 0
+
+
+def test_a_pod_says_which_rank_it_is() -> None:
+    labels = {
+        "insitu.dev/job": "digits",
+        "insitu.dev/job-uid": "u",
+        "insitu.dev/generation": "3",
+    }
+    index = {"batch.kubernetes.io/job-completion-index": "2"}
+    metadata = {"namespace": "ml", "labels": labels, "annotations": index}
+    assert Trainer.of({"metadata": metadata}) == Trainer(Key("ml", "digits"), "u", 3, 2)
+    assert Trainer.of({"metadata": metadata | {"labels": {}}}) is None
+    assert Trainer.of({"metadata": {"namespace": "ml"}}) is None
+
+
+class TestTokens:
+    def test_a_token_is_reviewed_once_until_it_expires(self) -> None:
+        now, server = [100.0], Server()
+        tokens = Tokens(server, AUDIENCE, lambda: now[0])
+        for at in (100.0, 3000.0, 3599.0):
+            now[0] = at
+            assert ask(tokens, a_token(3600)) == POD
+        assert server.asked == 1
+        now[0] = 3600.0
+        ask(tokens, a_token(3600))
+        assert server.asked == 2
+
+    @pytest.mark.parametrize("token", ["opaque", "a.b.c", "a.e30.c", "a.W10.c"])
+    def test_a_token_without_an_end_is_trusted_for_a_minute(self, token: str) -> None:
+        now, server = [0.0], Server()
+        tokens = Tokens(server, AUDIENCE, lambda: now[0])
+        for at, asked in ((0.0, 1), (59.0, 1), (60.0, 2)):
+            now[0] = at
+            assert ask(tokens, token) == POD
+            assert server.asked == asked
+
+    def test_a_refusal_is_remembered_for_a_moment(self) -> None:
+        now, server = [0.0], Server(authenticated=False, error="expired")
+        tokens = Tokens(server, AUDIENCE, lambda: now[0])
+        for at, asked in ((0.0, 1), (9.0, 1), (10.0, 2)):
+            now[0] = at
+            with pytest.raises(AuthenticationError, match=f"not valid for {AUDIENCE}: expired"):
+                ask(tokens, a_token(3600))
+            assert server.asked == asked
+
+    def test_the_oldest_token_is_forgotten_where_there_are_too_many(self) -> None:
+        server = Server()
+        tokens = Tokens(server, AUDIENCE, lambda: 0.0, most=2)
+        for token, asked in (("a", 1), ("b", 2), ("a", 2), ("c", 3), ("a", 3), ("b", 4)):
+            ask(tokens, token)
+            assert server.asked == asked
+
+    @pytest.mark.parametrize(
+        ("changes", "says"),
+        [
+            ({"audiences": []}, "for anybody"),
+            ({"audiences": ["https://kubernetes.default.svc"]}, "for anybody"),
+            ({"user": {"username": "admin", "extra": {}}}, "not a pod's"),
+            ({"user": {"username": "system:serviceaccount:ml:default"}}, "not a pod's"),
+        ],
+    )
+    def test_what_is_no_token_of_a_pod_for_us_is_refused(
+        self, changes: dict[str, Any], says: str
+    ) -> None:
+        with pytest.raises(AuthenticationError, match=says):
+            ask(Tokens(Server(**changes), AUDIENCE), "token")
+
+    def test_an_api_server_that_is_away_is_asked_again(self) -> None:
+        server = Server()
+        tokens = Tokens(server, AUDIENCE)
+        server.problem = ApiProblem(
+            "create", paths.target(paths.token_reviews()), 503, "ServiceUnavailable", "away"
+        )
+        with pytest.raises(ApiProblem):
+            ask(tokens, "token")
+        server.problem = None
+        assert ask(tokens, "token") == POD
+
+    def test_a_flood_of_tokens_does_not_become_one_of_reviews(self) -> None:
+        server = Server()
+        tokens = Tokens(server, AUDIENCE, at_once=2, waiting=3)
+
+        async def flood() -> list[Bearer | BaseException]:
+            asked = (tokens.bearer(str(number)) for number in range(100))
+            return await asyncio.gather(*asked, return_exceptions=True)
+
+        answers = asyncio.run(flood())
+        assert (answers.count(POD), sum(isinstance(a, Busy) for a in answers)) == (5, 95)
+        assert server.most == 2
+
+
+class Server:
+    """Answers every review alike, and counts them."""
+
+    def __init__(self, **changes: object) -> None:
+        extra = {
+            "authentication.kubernetes.io/pod-name": [POD.pod],
+            "authentication.kubernetes.io/pod-uid": [POD.pod_uid],
+        }
+        user = {"username": "system:serviceaccount:ml:default", "extra": extra}
+        self.status = {"authenticated": True, "audiences": [AUDIENCE], "user": user} | changes
+        self.problem: ApiProblem | None = None
+        self.asked = self.most = self._now = 0
+
+    async def create(self, _path: str, _body: dict[str, Any]) -> dict[str, Any]:
+        self.asked += 1
+        self._now += 1
+        self.most = max(self.most, self._now)
+        await asyncio.sleep(0)
+        self._now -= 1
+        if self.problem:
+            raise self.problem
+        return {"status": self.status}
+
+
+def ask(tokens: Tokens, token: str) -> Bearer:
+    return asyncio.run(tokens.bearer(token))
+
+
+def a_token(ends: int) -> str:
+    claims = base64.urlsafe_b64encode(json.dumps({"exp": ends}).encode()).decode().rstrip("=")
+    return f"header.{claims}.signature"
+
+
+def a_beat(**changes: Any) -> Heartbeat:
+    return Heartbeat(**{"job": "digits", "generation": 1, "rank": 0} | changes)
+
+
+def a_trainer(rank: int = 0, job: str = "digits") -> Trainer:
+    return Trainer(Key("ml", job), job, 1, rank)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from insitu.api import SecretFiles, Spec, secret_value
 from insitu.api.spec import S3Store
+from insitu_operator.core.stores import S3_SECRETS, s3_variables
 
 _REFERENCE = re.compile(r"\$(\$|\(([^()]*)\))")
 
@@ -51,17 +52,10 @@ def store_environment(store: S3Store | None, secret: SecretFiles) -> dict[str, s
     """
     if store is None:
         return {}
-    values: dict[str, str] = {}
-    if store.endpoint:
-        values["AWS_ENDPOINT_URL"] = store.endpoint
-        if store.endpoint.startswith("http://"):
-            values["AWS_ALLOW_HTTP"] = "true"
-    if store.region:
-        values["AWS_REGION"] = store.region
+    values = s3_variables(store)
     if store.credentials:
         name = store.credentials.secret_name
-        values["AWS_ACCESS_KEY_ID"] = secret_value(name, "accessKeyId", secret)
-        values["AWS_SECRET_ACCESS_KEY"] = secret_value(name, "secretAccessKey", secret)
+        values |= {n: secret_value(name, key, secret) for n, key in S3_SECRETS.items()}
     return values
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from insitu.api import SecretFiles, TrainingJob, data_source, load_manifest
 from insitu.databases import DataSource
 from insitu.errors import ConfigurationError
+from insitu_operator.core.stores import s3_url
 from insitu_operator.local.environment import store_environment
 from insitu_operator.local.folder import JobFolder
 from insitu_operator.local.secret_files import secret_files
@@ -71,7 +72,7 @@ def _store(job: TrainingJob, folder: JobFolder, secret: SecretFiles, given: str 
     if given is not None:
         return given if "://" in given else directory_url(Path(given))
     if s3 is not None:
-        return "/".join(filter(None, (f"s3://{s3.bucket}", (s3.prefix or "").strip("/"))))
+        return s3_url(s3)
     return directory_url(folder.checkpoints)
 
 

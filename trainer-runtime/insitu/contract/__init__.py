@@ -4,16 +4,26 @@ This package is the only one that writes or reads the variables and the document
 """
 
 from insitu.contract.assignment import Assignment, Checkpoint, Training
-from insitu.contract.document import read_document, write_document
-from insitu.contract.environment import Reporting, from_environ, to_environ
+from insitu.contract.document import packed, read_document, to_document, write_document
+from insitu.contract.environment import (
+    Reporting,
+    credential_names,
+    from_environ,
+    own_names,
+    to_environ,
+)
 
 __all__ = [
     "Assignment",
     "Checkpoint",
     "Reporting",
     "Training",
+    "credential_names",
     "from_environ",
+    "own_names",
+    "packed",
     "read_document",
+    "to_document",
     "to_environ",
     "write_document",
 ]

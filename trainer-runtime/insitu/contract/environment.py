@@ -103,6 +103,20 @@ def to_environ(assignment: Assignment, document: Path) -> dict[str, str]:
     return environ
 
 
+def own_names(kind: str) -> frozenset[str]:
+    """The variables that `to_environ` gives each rank of a generation a value of its own for."""
+    names = ALL.get(kind)
+    if names is None:
+        return frozenset({"RANK"})
+    return frozenset({"RANK", names("HOST"), names("PORT"), names(names.shards)})
+
+
+def credential_names(kind: str) -> tuple[str, str] | None:
+    """The variables with user name and password; None for a database without any."""
+    names = ALL.get(kind)
+    return (names("USERNAME"), names("PASSWORD")) if names else None
+
+
 def from_environ(
     environ: Mapping[str, str], open_database: Callable[[DataSource], Database] = connect
 ) -> Assignment:

@@ -1,0 +1,23 @@
+"""The headless Service by which the ranks of a job find each other."""
+
+from __future__ import annotations
+
+from insitu.api import TrainingJob
+from insitu_operator.core.objects.names import JOB_UID, MANAGED, MASTER_PORT, service_name
+from insitu_operator.core.objects.owners import Json, metadata
+
+
+def trainer_service(job: TrainingJob) -> Json:
+    """One for all generations: a pod's host name says whose it is."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": metadata(job, service_name(job.metadata.name)),
+        "spec": {
+            "clusterIP": "None",
+            # Ranks meet before any of them is ready for anything.
+            "publishNotReadyAddresses": True,
+            "selector": {MANAGED: "true", JOB_UID: job.metadata.uid},
+            "ports": [{"name": "rendezvous", "port": MASTER_PORT}],
+        },
+    }

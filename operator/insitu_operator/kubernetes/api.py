@@ -16,6 +16,7 @@ from typing import Any
 import aiohttp
 from kubernetes.aio import client, config
 
+from insitu_operator.core.objects.names import FIELD_MANAGER
 from insitu_operator.kubernetes.errors import FENCED, ApiProblem
 from insitu_operator.kubernetes.paths import Target, target
 
@@ -27,7 +28,6 @@ Observe = Callable[[str, str, int, float], None]
 
 REQUEST_SECONDS = 15.0
 PAGE = 500
-FIELD_MANAGER = "insitu-operator"
 
 _CONNECTIONS = 64
 _SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
@@ -210,23 +210,29 @@ def in_pod() -> bool:
 
 
 @asynccontextmanager
-async def connect(observe: Observe) -> AsyncIterator[Api]:
+async def connect(
+    observe: Observe = lambda *_: None, kubeconfig: Path | None = None
+) -> AsyncIterator[Api]:
     """As the service account of this pod, whose token is read again as it rotates; outside of a
     pod as the file in `KUBECONFIG` says.
+
+    Args:
+        observe: Hears of each request.
+        kubeconfig: Instead of both.
 
     Raises:
         kubernetes.aio.config.ConfigException: there is neither.
     """
     configuration = client.Configuration()
     configuration.connection_pool_maxsize = _CONNECTIONS
-    if in_pod():
+    if kubeconfig is None and in_pod():
         config.load_incluster_config(  # type: ignore[no-untyped-call]
             client_configuration=configuration
         )
     else:
-        file = os.environ.get("KUBECONFIG", config.KUBE_CONFIG_DEFAULT_LOCATION)
+        file = kubeconfig or os.environ.get("KUBECONFIG") or config.KUBE_CONFIG_DEFAULT_LOCATION
         await config.load_kube_config(  # type: ignore[no-untyped-call]
-            config_file=file, client_configuration=configuration, persist_config=False
+            config_file=str(file), client_configuration=configuration, persist_config=False
         )
     async with client.ApiClient(configuration) as session:
         session.user_agent = FIELD_MANAGER

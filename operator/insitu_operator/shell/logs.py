@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 
 from insitu_operator.shell.key import Key
 
-# Whatever looks like a token; no message should hold one.
-_TOKEN = re.compile(r"(?i:bearer\s+)\S+|\beyJ[\w-]{10,}\.[\w-]+(\.[\w-]+)?")
+# Whatever looks like a token (RFC 6750, RFC 7519); no message should hold one.
+_TOKEN = re.compile(r"(?i:\bbearer\s+)[\w.~+/=-]+|\beyJ[\w-]{10,}\.[\w-]+(\.[\w-]+)?")
 _FIELDS = ("namespace", "job", "generation")
 # Libraries that have a line for every event, at a level at which the operator speaks.
 _TALKATIVE = ("kopf", "aiohttp.access", "asyncio")

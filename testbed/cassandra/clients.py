@@ -7,7 +7,7 @@ import socket
 import ssl
 from collections.abc import Iterator, Sequence
 
-from cassandra import DriverException, OperationTimedOut, ReadTimeout, Unavailable
+from cassandra import DriverException
 from cassandra.auth import PlainTextAuthProvider
 from cassandra.cluster import (
     EXEC_PROFILE_DEFAULT,
@@ -83,7 +83,7 @@ def sees_all_up(session: Session) -> bool:
     """Whether the asked node can read all ranges of a keyspace without copies, at this moment."""
     try:
         session.execute(SimpleStatement("SELECT role FROM system_auth.roles", fetch_size=5000))
-    except (Unavailable, NoHostAvailable, OperationTimedOut, ReadTimeout):
+    except (DriverException, NoHostAvailable):
         return False
     return True
 

@@ -121,6 +121,8 @@ class Cluster:
         self._starter = ThreadPoolExecutor(1, "cassandra-starter")
         self._session: tuple[list[str], contextlib.ExitStack, Session] | None = None
         self.nodes = []
+        # Of all nodes there ever were: numbers are not used again.
+        self._jmx_port: dict[str, int] = {}
         for place, owned in zip(places, tokens(len(places), settings.vnodes), strict=True):
             self._new_node(place, owned, seeds=hosts, bootstrap=False)
 
@@ -189,9 +191,8 @@ class Cluster:
         Raises:
             RuntimeError: it failed; the message holds what it said.
         """
-        number = self.nodes.index(node)
         command = configuration.nodetool_command(
-            self._java, self._jars, node.folder, self._jmx_port(number)
+            self._java, self._jars, node.folder, self._jmx_port[node.id]
         )
         done = subprocess.run(
             [*command, *arguments],
@@ -212,7 +213,7 @@ class Cluster:
 
     def add(self, place: Place = Place()) -> Node:  # noqa: B008 - frozen
         """A further node, started; it joins on its own, and `wait_ready` waits for that."""
-        owned = later_tokens(len(self.nodes), self._settings.vnodes)
+        owned = later_tokens(len(self._jmx_port), self._settings.vnodes)
         seeds = [node.host for node in self.running]
         node = self._new_node(place, owned, seeds=seeds, bootstrap=True)
         node.start()
@@ -257,7 +258,7 @@ class Cluster:
     def _new_node(
         self, place: Place, owned: Sequence[int], *, seeds: Sequence[str], bootstrap: bool
     ) -> Node:
-        number = len(self.nodes)
+        number = len(self._jmx_port)
         name, host = f"cassandra-{number}", self._network.host(number + 1)
         folder = self.folder / name
         folder.mkdir(parents=True)
@@ -269,15 +270,12 @@ class Cluster:
                 self._settings, host, folder, seeds=seeds, tokens=owned, bootstrap=bootstrap
             )
         )
-        command = configuration.java_command(
-            self._java, self._settings, self._jars, folder, self._jmx_port(number)
-        )
+        jmx = configuration.jmx_port(self._network.third, number)
+        self._jmx_port[name] = jmx
+        command = configuration.java_command(self._java, self._settings, self._jars, folder, jmx)
         node = Node(name, host, NATIVE_PORT, folder, self._spawner(command, folder))
         self.nodes.append(node)
         return node
-
-    def _jmx_port(self, number: int) -> int:
-        return configuration.jmx_port(self._network.third, number)
 
     def _spawner(self, command: list[str], folder: Path) -> Callable[[], subprocess.Popen[bytes]]:
         def spawn_node() -> subprocess.Popen[bytes]:

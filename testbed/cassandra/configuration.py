@@ -172,7 +172,6 @@ def java_command(
         "cassandra.skip_wait_for_gossip_to_settle": 0,
         "cassandra.consistent.rangemovement": "false",
         "cassandra.superuser_setup_delay_ms": 0,
-        "cassandra.unsafesystem": "true",
         "cassandra-foreground": "yes",
         "logback.configurationFile": folder / "logback.xml",
     }

@@ -13,16 +13,13 @@ from insitu.progress import Progress
 from insitu.topology import DatabaseNode, NodeId, Shard, ShardId, Topology
 from insitu_operator.core.decision import (
     Action,
-    BindWorkers,
-    CreateWorkers,
     Decision,
-    DeleteWorkers,
     RecordPlan,
-    StopWorkers,
 )
-from insitu_operator.core.observed import Machine, Observed, Reading, State, Unread, Worker
+from insitu_operator.core.observed import Machine, Observed, Reading, Unread, Worker
 from insitu_operator.core.reconcile import reconcile
 from insitu_operator.core.record import Record
+from tests.unit.backends import Backend, Processes, ended
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -76,18 +73,19 @@ class Scene:
     """A job and its surroundings. Events change it; `tick` decides once and does what was decided.
 
     Time moves only by `wait`. Workers start to run one tick after they were bound, and leave one
-    tick after they were asked to, with `leaves_with` as their exit code.
+    tick after they were asked to, with `leaves_with` as their exit code where one can be seen.
     """
 
-    def __init__(self, **spec: Any) -> None:
+    def __init__(self, backend: Backend | None = None, **spec: Any) -> None:
+        self.backend: Backend = backend or Processes()
         self.job = job(**spec)
         self.now = START
         self.record: Record | None = None
         self.reading: Reading | None = None
         self.unread: Unread | None = None
-        self.workers: dict[int, Worker] = {}
         self.machines: Mapping[str, Machine] = {n: Machine(f"host-{n}") for n in "abcdef"}
         self.commit: CheckpointStatus | None = None
+        self.refused = ""
         self.leaves_with = 79
         self.actions: list[Action] = []
         self.last: Decision | None = None
@@ -125,19 +123,14 @@ class Scene:
 
     def ends(self, rank: int, code: int, *lines: str, disrupted: bool = False) -> Self:
         """The rank's trainer ends by itself."""
-        state = State.SUCCEEDED if code == 0 else State.FAILED
         self.workers[rank] = replace(
-            self.workers[rank],
-            state=state,
-            exit_code=code,
-            ended_at=self.now,
-            last_lines=lines,
-            disrupted=disrupted,
+            ended(self.workers[rank], code, self.now), last_lines=lines, disrupted=disrupted
         )
         return self
 
-    def vanishes(self, rank: int) -> Self:
-        del self.workers[rank]
+    def vanishes(self, *ranks: int) -> Self:
+        for rank in ranks:
+            del self.workers[rank]
         return self
 
     def commits(self, step: int) -> Self:
@@ -157,9 +150,10 @@ class Scene:
             record=self.record,
             reading=self.reading,
             unread=self.unread,
-            workers=tuple(self.workers.values()),
+            workers=self.backend.all(),
             machines={NodeId(n): m for n, m in self.machines.items()},
             commit=self.commit,
+            refused=self.refused,
         )
 
     def decide(self) -> Decision:
@@ -168,9 +162,12 @@ class Scene:
     def tick(self, times: int = 1) -> Self:
         for _ in range(times):
             self.last = self.decide()
-            self._live()
-            for action in self.last.actions:
-                self._do(action)
+            self.backend.live(self.now, self.leaves_with)
+            for action in () if self.refused else self.last.actions:
+                if isinstance(action, RecordPlan):
+                    assert action.record.generation > self.generation, "generations only grow"
+                    self.record = action.record
+                self.backend.do(action, self.generation, self.now)
                 self.actions.append(action)
             self.job = self.job.model_copy(update={"status": self.last.status})
         return self
@@ -194,6 +191,11 @@ class Scene:
     # What a test asks for.
 
     @property
+    def workers(self) -> dict[int, Worker]:
+        """By rank. A test may change them."""
+        return self.backend.workers
+
+    @property
     def doing(self) -> str:
         return self.job.status.summary.status
 
@@ -208,44 +210,3 @@ class Scene:
 
     def did(self, kind: type[Action]) -> int:
         return sum(isinstance(action, kind) for action in self.actions)
-
-    def _live(self) -> None:
-        for rank, worker in self.workers.items():
-            if worker.living and worker.stopping:
-                self.ends(rank, self.leaves_with)
-            elif worker.state is State.STARTING:
-                self.workers[rank] = replace(worker, state=State.RUNNING, started_at=self.now)
-
-    def _do(self, action: Action) -> None:
-        match action:
-            case RecordPlan(record):
-                assert record.generation > self.generation, "generations only grow"
-                self.record = record
-            case CreateWorkers(count):
-                waiting = [r for r, w in self.workers.items() if w.state is State.WAITING]
-                for rank in waiting:
-                    if rank >= count:
-                        del self.workers[rank]
-                for rank in range(count):
-                    self.workers.setdefault(rank, Worker(rank, State.WAITING))
-            case BindWorkers(generation):
-                assert generation == self.generation, "only the recorded plan is ever bound"
-                others = [w for w in self.workers.values() if w.living]
-                assert all(w.generation == generation for w in others), "two plans at once"
-                for rank, worker in self.workers.items():
-                    if worker.state is State.WAITING:
-                        self.workers[rank] = Worker(
-                            rank, State.STARTING, generation=generation, started_at=self.now
-                        )
-            case StopWorkers(generation):
-                for rank, worker in self.workers.items():
-                    if worker.living and (worker.generation or 0) <= generation:
-                        self.workers[rank] = replace(worker, stopping=True)
-            case DeleteWorkers(generation):
-                self.workers = {
-                    r: w
-                    for r, w in self.workers.items()
-                    if not (w.ended and (w.generation or 0) <= generation)
-                }
-            case _:
-                pass

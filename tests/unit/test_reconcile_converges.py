@@ -7,12 +7,16 @@ from hypothesis import strategies as st
 
 from insitu.api import Reason
 from insitu_operator.core.decision import BindWorkers
+from tests.unit.backends import Pods, Processes
 from tests.unit.job_builders import Scene
 
+_BACKENDS = st.sampled_from([Processes, Pods])
 _CODES = st.sampled_from([0, 1, 64, 65, 69, 74, 75, 76, 77, 79, 137])
 _EVENTS = st.one_of(
     st.tuples(st.just("end"), st.integers(0, 2), _CODES),
     st.tuples(st.just("vanish"), st.integers(0, 2), st.just(0)),
+    st.tuples(st.just("vanish all"), st.just(0), st.just(0)),
+    st.tuples(st.just("refuse"), st.booleans(), st.just(0)),
     st.tuples(st.just("nodes"), st.sampled_from(["abc", "ab", "bc", "a", "c"]), st.booleans()),
     st.tuples(st.just("moving"), st.lists(st.integers(0, 5), max_size=2), st.just(0)),
     st.tuples(st.just("unread"), st.sampled_from([*Reason][1:4]), st.just(0)),
@@ -40,6 +44,10 @@ def _happen(scene: Scene, event: tuple[str, object, object]) -> None:
         case ("vanish", int(rank), _):
             if rank in scene.workers:
                 scene.vanishes(rank)
+        case ("vanish all", _, _):
+            scene.workers.clear()
+        case ("refuse", bool(refused), _):
+            scene.refused = "the operator may not create batch jobs" if refused else ""
         case ("nodes", str(nodes), bool(lone)):
             scene.wait(0.1).read(nodes, backups=0 if lone else 1)
         case ("moving", list(shards), _):
@@ -57,11 +65,13 @@ def _happen(scene: Scene, event: tuple[str, object, object]) -> None:
 
 
 @settings(max_examples=300)
-@given(spec=_SPECS, events=st.lists(_EVENTS, max_size=30))
+@given(backend=_BACKENDS, spec=_SPECS, events=st.lists(_EVENTS, max_size=30))
 def test_any_history_ends_in_rest(
-    spec: dict[str, object], events: list[tuple[str, object, object]]
+    backend: type[Processes] | type[Pods],
+    spec: dict[str, object],
+    events: list[tuple[str, object, object]],
 ) -> None:
-    scene = Scene(**spec).read()
+    scene = Scene(backend(), **spec).read()
     finished_at_binds: int | None = None
     for event in events:
         _happen(scene, event)
@@ -70,6 +80,7 @@ def test_any_history_ends_in_rest(
             finished_at_binds = scene.did(BindWorkers)
     # The world calms down: the database is well again, nobody holds the job.
     scene.suspend(False)
+    scene.refused = ""
     for _ in range(6):
         scene.wait(70).read().settle()
     assert scene.doing in ("Running", "Complete") or scene.doing.startswith("Failed")
@@ -78,13 +89,16 @@ def test_any_history_ends_in_rest(
 
 
 @settings(max_examples=200)
-@given(events=st.lists(_EVENTS, max_size=20))
-def test_the_same_view_gives_the_same_decision(events: list[tuple[str, object, object]]) -> None:
-    scene = Scene().read()
+@given(backend=_BACKENDS, events=st.lists(_EVENTS, max_size=20))
+def test_the_same_view_gives_the_same_decision(
+    backend: type[Processes] | type[Pods], events: list[tuple[str, object, object]]
+) -> None:
+    scene = Scene(backend()).read()
     for event in events:
         _happen(scene, event)
         assert scene.decide() == scene.decide()
         scene.tick()
+    scene.refused = ""
     before = scene.settle().observed()
     again = scene.decide()
     assert not again.actions

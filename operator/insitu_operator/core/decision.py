@@ -1,7 +1,8 @@
 """What is to be done about a job: actions for a backend, and the status to write after them.
 
-A backend does the actions in their order, and writes the status last; when an action fails it
-writes nothing and asks again. Every action may be repeated.
+A backend does the actions in their order, and writes the status last. When an action fails that
+may work the next time, it writes nothing and asks again; when one is refused, it asks at once with
+`Observed.refused`, and writes that status without the actions. Every action may be repeated.
 """
 
 from __future__ import annotations
@@ -44,7 +45,10 @@ class StopWorkers:
 
 @dataclass(frozen=True, slots=True)
 class DeleteWorkers:
-    """Clear away the ended workers of `generation` and older, so that their ranks are free."""
+    """Clear away what is left of `generation` and older, so that their ranks are free.
+
+    That is workers that have ended, and places that were made for these generations only.
+    """
 
     generation: int
 

@@ -12,11 +12,14 @@ from insitu_operator.core.policies.change import topology_changed
 from insitu_operator.core.policies.deadlines import all_running, overdue, seconds_to_next
 from insitu_operator.core.policies.ending import completed, finished
 from insitu_operator.core.policies.gang import started
-from insitu_operator.core.policies.loss import rows_lost
+from insitu_operator.core.policies.loss import CONFIRM_SECONDS, rows_lost
 from insitu_operator.core.policies.restart import restarted
 from insitu_operator.core.policies.suspension import suspended
 from insitu_operator.core.status import write_status
 from insitu_operator.core.world import World
+
+REFUSED_SECONDS = 5.0
+"""Until what the API server refused is tried again: rights, quota or a rule may have changed."""
 
 
 def reconcile(observed: Observed, now: datetime) -> Decision:
@@ -26,6 +29,8 @@ def reconcile(observed: Observed, now: datetime) -> Decision:
         return Decision((), observed.job.status)
     world = World(observed, now)
     step = next(step for policy in _POLICIES if (step := policy(world)) is not None)
+    if observed.refused and step.actions:
+        step = _refused(step, observed.refused)
     status = write_status(world, step)
     # Deadlines count from times that only the new status may have.
     written = replace(observed, job=observed.job.model_copy(update={"status": status}))
@@ -55,8 +60,21 @@ _POLICIES = (
 )
 
 
+def _refused(step: Step, refused: str) -> Step:
+    """The same once more, in a while; nothing counts as done until it is."""
+    again = replace(step, bound=None, requeue_after=REFUSED_SECONDS)
+    if step.failed or step.complete:
+        return again
+    message = f"{refused}. It is tried again: {step.message}"
+    doing = step.doing if step.doing is Reason.SUSPENDED else Reason.KUBERNETES_REFUSED
+    return replace(again, doing=doing, message=message)
+
+
 def _requeue(world: World, step: Step) -> float | None:
-    if step.failed or step.complete or world.spec.suspend:
-        return step.requeue_after
-    times = [t for t in (step.requeue_after, seconds_to_next(world)) if t is not None]
-    return min(times, default=None)
+    times = [step.requeue_after]
+    times += [world.seconds_until(w.lost_at) for w in world.observed.workers if w.lost_at]
+    if not (step.failed or step.complete or world.spec.suspend):
+        times.append(seconds_to_next(world))
+        if world.missing_rows:
+            times.append(CONFIRM_SECONDS)
+    return min((t for t in times if t is not None), default=None)

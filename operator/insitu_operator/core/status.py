@@ -87,12 +87,16 @@ def _checkpoint(world: World) -> CheckpointStatus | None:
 def _nodes(world: World, *, fresh: bool) -> tuple[NodeStatus, ...]:
     if world.record is None:
         return ()
-    workers = {w.rank: w for w in world.waiting} | {w.rank: w for w in world.current}
-    before = {n.rank: n.rows_read for n in world.status.nodes}
+    # What waits beside a generation that has been bound is no part of it.
+    workers = {w.rank: w for w in world.current}
+    if not world.bound:
+        workers = {w.rank: w for w in world.waiting} | workers
+    before = {n.rank: n for n in world.status.nodes}
     found: list[NodeStatus] = []
     for part in world.record.plan.ranks[:_NODES]:
         machine, worker = world.observed.machines.get(part.node), workers.get(part.rank)
-        rows_read = before.get(part.rank, 0)
+        last = before.get(part.rank)
+        rows_read = last.rows_read if last else 0
         if fresh and worker and worker.progress:
             rows_read = worker.progress.rows_local + worker.progress.rows_remote
         found.append(
@@ -103,11 +107,17 @@ def _nodes(world: World, *, fresh: bool) -> tuple[NodeStatus, ...]:
                 shards=len(part.shards),
                 rows=part.weight,
                 rows_read=rows_read,
-                state=state_of(worker) if worker else "Waiting",
-                reason=_reason(worker) if worker else "",
+                state=state_of(worker) if worker else _absent(world, part.rank),
+                reason=_reason(worker) if worker else world.vanished.get(part.rank, ""),
             )
         )
     return tuple(found)
+
+
+def _absent(world: World, rank: int) -> str:
+    if rank in world.vanished:
+        return str(State.FAILED)
+    return "Stopped" if world.bound else str(State.WAITING)
 
 
 def _reason(worker: Worker) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -49,13 +50,20 @@ class World:
     @cached_property
     def current(self) -> tuple[Worker, ...]:
         """The workers that were bound to the recorded plan, by rank."""
-        mine = (w for w in self.observed.workers if w.generation == self.generation)
+        mine = (
+            w
+            for w in self.observed.workers
+            if w.generation == self.generation and w.state is not State.WAITING
+        )
         return tuple(sorted(mine, key=lambda w: w.rank)) if self.record else ()
 
     @cached_property
     def waiting(self) -> tuple[Worker, ...]:
-        """Places that nothing is bound to yet."""
-        return tuple(w for w in self.observed.workers if w.state is State.WAITING)
+        """Places of the recorded plan that nothing is bound to yet."""
+        mine = (None, self.generation)
+        return tuple(
+            w for w in self.observed.workers if w.state is State.WAITING and w.generation in mine
+        )
 
     @cached_property
     def living(self) -> tuple[Worker, ...]:
@@ -64,21 +72,61 @@ class World:
 
     @cached_property
     def older(self) -> tuple[Worker, ...]:
-        """Workers of earlier generations that have ended and not been cleared away."""
+        """Workers of earlier generations that have ended, or were never bound, and are there."""
         return tuple(
-            w for w in self.observed.workers if w.ended and (w.generation or 0) < self.generation
+            w
+            for w in self.observed.workers
+            if not w.living and w.generation is not None and w.generation < self.generation
         )
+
+    @property
+    def highest(self) -> int:
+        """The highest generation that this job has ever had; 0 before the first.
+
+        More than `generation` only where the record was lost.
+        """
+        seen = (w.generation for w in self.observed.workers if w.generation is not None)
+        return max(self.generation, self.status.generation, *seen)
 
     @cached_property
     def broken(self) -> bool:
         """A rank of the current generation failed or vanished after all had been started."""
         if any(w.state is State.FAILED for w in self.current):
             return True
-        assert self.record is not None or not self.current
+        if self.record is None or not self.bound or self.let_go:
+            return False
+        return len({w.rank for w in self.current}) < self.record.plan.world_size
+
+    @cached_property
+    def vanished(self) -> Mapping[int, str]:
+        """Ranks that were bound and left nothing behind, though nobody had been seen to ask them.
+
+        With why, if that was last said of them.
+        """
+        if self.record is None or not self.bound or self.let_go:
+            return {}
+        there, last = {w.rank for w in self.current}, {n.rank: n for n in self.status.nodes}
+        return {
+            part.rank: last[part.rank].reason if part.rank in last else ""
+            for part in self.record.plan.ranks
+            if part.rank not in there
+            and not (part.rank in last and last[part.rank].state in ("Stopping", "Stopped"))
+        }
+
+    @property
+    def let_go(self) -> bool:
+        """The ranks of the recorded plan are gone on purpose, which is no failure.
+
+        Either a suspension has cleared them away, and it may have been lifted since; or there is
+        no status that tells of them, because the plan is an earlier run's.
+        """
+        held = self.status.condition(ConditionType.SUSPENDED)
+        if self.record is None or self.current:
+            return False
         return (
-            self.record is not None
-            and self.bound
-            and 0 < len({w.rank for w in self.current}) < self.record.plan.world_size
+            held is None
+            or self.status.is_true(ConditionType.SUSPENDED)
+            or held.last_transition_time > self.record.at
         )
 
     @property

@@ -19,6 +19,13 @@ class Reason(enum.StrEnum):
         member.text = text
         return member
 
+    OBJECT_INVALID = (
+        "ObjectInvalid",
+        "The job, or the ConfigMap with its plan, can't be read by this version of Insitu, and so"
+        " nothing is done about the job. Correct what the message names, or let the operator and"
+        " its resource definition be of one version.",
+    )
+
     # Reading the database.
     TOPOLOGY_READ = "TopologyRead", "The database said who owns which shard."
     TOPOLOGY_PENDING = "TopologyPending", "The database has not been asked yet. Nothing to do."
@@ -73,6 +80,12 @@ class Reason(enum.StrEnum):
         "MachineNotReady",
         "A machine of a database node is not known, or can't take a trainer. No rank starts before"
         " all can: make room there, or correct what the message names.",
+    )
+    KUBERNETES_REFUSED = (
+        "KubernetesRefused",
+        "Kubernetes refused something that the job needs: a right that the operator lacks, a quota"
+        " that is used up, or a rule of the cluster. The message has Kubernetes' own words; once"
+        " that is put right the job goes on by itself.",
     )
 
     # Running.

@@ -16,6 +16,9 @@ from insitu_operator.core.policies.planning import not_ready, plan_next
 from insitu_operator.core.record import Record
 from insitu_operator.core.world import World
 
+RETRY_SECONDS = 30.0
+"""Room on a machine may come without anybody telling."""
+
 
 def started(world: World) -> Step | None:
     """From no plan to all ranks bound; None once they are."""
@@ -50,19 +53,16 @@ def _too_late(world: World) -> Step:
 
 
 def _created(world: World, record: Record) -> Step | None:
+    """An older worker that can't be cleared away holds up nothing, unless it takes up a place."""
     count = record.plan.world_size
-    actions: list[Action] = []
-    if world.older:
-        actions.append(DeleteWorkers(record.generation - 1))
     places = sorted(w.rank for w in (*world.waiting, *world.current))
-    if places != list(range(count)):
-        actions.append(CreateWorkers(count))
-    if not actions:
+    if places == list(range(count)):
         return None
+    actions: tuple[Action, ...] = (CreateWorkers(count),)
+    if world.older:
+        actions = (DeleteWorkers(record.generation - 1), *actions)
     have = sum(rank < count for rank in set(places))
-    return Step(
-        Reason.WAITING_FOR_WORKERS, f"{have} of {count} ranks have their place", tuple(actions)
-    )
+    return Step(Reason.WAITING_FOR_WORKERS, f"{have} of {count} ranks have their place", actions)
 
 
 def _preflight(world: World, record: Record) -> Step | None:
@@ -72,12 +72,15 @@ def _preflight(world: World, record: Record) -> Step | None:
         if machine is None:
             problems.append(f"the machine of database node {part.node} is not known")
         elif machine.problem:
-            problems.append(f"{machine.name} (database node {part.node}): {machine.problem}")
+            where = f"database node {part.node}"
+            where = f"{machine.name} ({where})" if machine.name else where
+            problems.append(f"{where}: {machine.problem}")
     problems += [f"rank {w.rank}: {w.reason}" for w in world.waiting if w.reason]
     if not problems:
         return None
     more = f"; and {len(problems) - 5} more" if len(problems) > 5 else ""
-    return Step(Reason.MACHINE_NOT_READY, "; ".join(problems[:5]) + more)
+    message = "; ".join(problems[:5]) + more
+    return Step(Reason.MACHINE_NOT_READY, message, requeue_after=RETRY_SECONDS)
 
 
 def _bind(world: World, record: Record) -> Step:

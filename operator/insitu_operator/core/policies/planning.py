@@ -14,6 +14,9 @@ from insitu_operator.core.planner.names import named
 from insitu_operator.core.record import Record
 from insitu_operator.core.world import World
 
+ASK_SECONDS = 1.0
+"""A new reading that says the same as the one before is no news, so it is looked for."""
+
 
 def not_ready(world: World, after: datetime | None = None) -> Step | None:
     """What a new plan has to wait for: a settled reading that began later than `after`."""
@@ -35,7 +38,8 @@ def not_ready(world: World, after: datetime | None = None) -> Step | None:
             requeue_after=left,
         )
     if not world.read_since(after):
-        return Step(Reason.TOPOLOGY_PENDING, "the database is being asked again")
+        message = "the database is being asked again"
+        return Step(Reason.TOPOLOGY_PENDING, message, requeue_after=ASK_SECONDS)
     return None
 
 
@@ -59,7 +63,7 @@ def plan_next(
     try:
         made = plan(
             topology,
-            generation=max(world.generation, world.observed.committed_generation) + 1,
+            generation=max(world.highest, world.observed.committed_generation) + 1,
             locality=str(world.spec.placement.locality),
             previous=before.plan if before else None,
             max_ranks=world.spec.placement.max_ranks,
@@ -78,8 +82,8 @@ def plan_next(
         cause=cause,
     )
     actions: list[Action] = [RecordPlan(record)]
-    if world.current or world.older:
-        actions.append(DeleteWorkers(world.generation))
+    if world.highest:
+        actions.append(DeleteWorkers(world.highest))
     actions.append(CreateWorkers(made.world_size))
     message = f"generation {record.generation}: {made.world_size} ranks are being created"
     return Step(

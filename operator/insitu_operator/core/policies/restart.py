@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from insitu.api import OnTopologyChange, Reason
+from insitu.api import ConditionType, OnTopologyChange, Reason
 from insitu.errors import ExitCode
 from insitu_operator.core.decision import Step
 from insitu_operator.core.observed import State, Worker
@@ -92,7 +92,7 @@ def _next_generation(world: World, culprit: Worker | None, cause: str) -> Step:
     """All have ended. The verdict needs a reading of the database from after that."""
     record, policy = world.record, world.spec.failure_policy
     assert record is not None
-    ended = max((w.ended_at for w in world.current if w.ended_at), default=None)
+    ended = max((w.ended_at for w in world.current if w.ended_at), default=_noticed(world))
     if wait := not_ready(world, after=ended):
         return Step(
             Reason.RESTARTING if wait.doing is Reason.TOPOLOGY_PENDING else wait.doing,
@@ -128,8 +128,16 @@ def _next_generation(world: World, culprit: Worker | None, cause: str) -> Step:
     )
 
 
-def _pause(world: World, ended: datetime | None, seconds: float, cause: str) -> Step | None:
-    left = world.seconds_until(ended + timedelta(seconds=seconds)) if ended else 0.0
+def _noticed(world: World) -> datetime:
+    """When ranks were first found to be gone that left nothing behind."""
+    running = world.status.condition(ConditionType.RUNNING)
+    if running is None or world.status.is_true(ConditionType.RUNNING):
+        return world.now
+    return running.last_transition_time
+
+
+def _pause(world: World, ended: datetime, seconds: float, cause: str) -> Step | None:
+    left = world.seconds_until(ended + timedelta(seconds=seconds))
     if left <= 0:
         return None
     return Step(
@@ -161,13 +169,17 @@ def _how(worker: Worker) -> str:
         return f"refused to go on (exit code {code})"
     if code == ExitCode.STORE:
         return f"could not use the checkpoint store (exit code {code})"
-    if code > 128:
-        return f"was killed by signal {code - 128} (exit code {code})"
-    return f"ended with exit code {code}"
+    ended = f"was killed by signal {code - 128} (exit code {code})" if code > 128 else ""
+    ended = ended or f"ended with exit code {code}"
+    return f"{ended}: {worker.reason}" if worker.reason else ended
 
 
 def _vanished(world: World) -> str:
-    assert world.record is not None
-    there = {w.rank for w in world.current}
-    gone = [str(p.rank) for p in world.record.plan.ranks if p.rank not in there]
-    return f"rank {', '.join(gone[:5])} vanished" if gone else "the ranks were told to leave"
+    """With what was last said of the ranks that left nothing behind."""
+    lost = world.vanished
+    if not lost:
+        return "the ranks were told to leave"
+    said = [f"rank {rank} vanished ({why})" for rank, why in lost.items() if why]
+    if not said and len(lost) == world.status.workers.desired:
+        return "all ranks vanished"
+    return "; ".join((said or [f"rank {rank} vanished" for rank in lost])[:5])

@@ -24,7 +24,7 @@ from tests.unit.backends import Backend, Processes, ended
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def job(name: str = "digits", **spec: Any) -> TrainingJob:
+def job(name: str = "digits", uid: str = "", **spec: Any) -> TrainingJob:
     """A valid job; `spec` replaces whole parts of its spec, in the manifest's words."""
     whole: dict[str, Any] = {
         "data": {"ignite": {"endpoints": ["127.0.0.1:10800"], "cache": "DIGITS"}},
@@ -35,7 +35,7 @@ def job(name: str = "digits", **spec: Any) -> TrainingJob:
         {
             "apiVersion": "insitu.dev/v1alpha1",
             "kind": "TrainingJob",
-            "metadata": {"name": name},
+            "metadata": {"name": name, "uid": uid},
             "spec": whole,
         }
     )

@@ -14,6 +14,7 @@ from typing import Final, TypeAlias
 
 import pyarrow as pa
 
+from insitu.columns import empty_batch
 from insitu.databases.ignite.binary.metadata import BinaryTypes
 from insitu.databases.ignite.columns import scattered, strided
 from insitu.databases.ignite.columns.gather import KNOWN, Located
@@ -44,7 +45,7 @@ def quick_batch(
         ProtocolError: the cluster does not know the type or the schema of an object.
     """
     if not count:
-        return pa.RecordBatch.from_pylist([], layout.schema)
+        return empty_batch(layout.schema)
     for way in ways:
         located = WAYS[way](page, start, count, layout, types)
         if located is None:

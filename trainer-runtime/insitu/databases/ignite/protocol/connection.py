@@ -20,7 +20,7 @@ from insitu.databases import Credentials, Tls
 from insitu.databases.ignite.protocol import faults
 from insitu.databases.ignite.protocol.frames import LENGTH, read_frame, read_string, why
 from insitu.databases.ignite.protocol.handshake import open_socket, spelled
-from insitu.databases.ignite.protocol.tls import refused
+from insitu.databases.tls import refused
 from insitu.errors import DatabaseUnavailable, InsituError, ProtocolError
 
 HEARTBEAT = 1
@@ -167,5 +167,5 @@ class Connection:
         if closed_here:
             return DatabaseUnavailable(f"the connection to Ignite at {self.where} is closed")
         if isinstance(error, ssl.SSLError) and self._tls and "ALERT" in (error.reason or ""):
-            return refused(self.where, error, self._tls)
+            return refused(f"Ignite at {self.where}", error, self._tls)
         return DatabaseUnavailable(f"Ignite at {self.where} {why(error)}")

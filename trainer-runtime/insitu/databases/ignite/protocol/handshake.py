@@ -15,8 +15,8 @@ import time
 from dataclasses import dataclass
 from uuid import UUID
 
-from insitu.databases import Credentials, Tls
-from insitu.databases.ignite.protocol import faults, tls
+from insitu.databases import Credentials, Tls, tls
+from insitu.databases.ignite.protocol import faults
 from insitu.databases.ignite.protocol.frames import (
     BYTE_ARRAY,
     LENGTH,
@@ -67,7 +67,9 @@ def open_socket(
                 # Java ends a TLS connection it does not like without a word, and so does a node
                 # that is just stopping; but that one does not do it twice.
                 if hung_up:
-                    raise AuthenticationError(tls.unwanted(where, certificate)) from error
+                    raise AuthenticationError(
+                        tls.unwanted(f"Ignite at {where}", certificate)
+                    ) from error
                 hung_up = True
                 continue
             raise _hung_up(where, (host, port), certificate, error) from error
@@ -102,14 +104,14 @@ def _connect(host: str, port: int, certificate: Tls | None, timeout: float) -> s
     if certificate is None:
         return sock
     try:
-        return tls.wrap(sock, host, where, certificate)
+        return tls.wrap(sock, host, f"Ignite at {where}", certificate)
     except InsituError:
         sock.close()
         raise
     except OSError as error:
         sock.close()
         if _speaks_plain((host, port)):
-            raise AuthenticationError(tls.plain_server(where)) from error
+            raise AuthenticationError(tls.plain_server(f"Ignite at {where}")) from error
         raise DatabaseUnavailable(f"Ignite at {where} {why(error)}") from error
 
 
@@ -166,12 +168,12 @@ def _hung_up(
     """Why a connection broke before the handshake was answered."""
     if isinstance(error, ProtocolError):
         if certificate is None and tls.speaks_tls(address):
-            return AuthenticationError(tls.plain_client(where))
+            return AuthenticationError(tls.plain_client(f"Ignite at {where}"))
         return ProtocolError(f"what answers at {where} is not Ignite's client port: {error}")
     if isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError) and certificate:
-        return tls.refused(where, error, certificate)
+        return tls.refused(f"Ignite at {where}", error, certificate)
     if certificate is None and _is_end(error) and tls.speaks_tls(address):
-        return AuthenticationError(tls.plain_client(where))
+        return AuthenticationError(tls.plain_client(f"Ignite at {where}"))
     return DatabaseUnavailable(f"Ignite at {where} {why(error)}")
 
 

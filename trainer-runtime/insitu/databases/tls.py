@@ -1,4 +1,7 @@
-"""TLS to Ignite's client port: always verified, and every failure says what would be right."""
+"""TLS to a database: always verified, and every failure says what would be right.
+
+`server` is what messages call the server, as in `Ignite at 10.0.0.5:10800`.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +47,7 @@ def client_context(tls: Tls) -> ssl.SSLContext:
     return context
 
 
-def wrap(sock: socket.socket, host: str, where: str, tls: Tls) -> ssl.SSLSocket:
+def wrap(sock: socket.socket, host: str, server: str, tls: Tls) -> ssl.SSLSocket:
     """The TLS handshake over a connected socket.
 
     Raises:
@@ -55,59 +58,59 @@ def wrap(sock: socket.socket, host: str, where: str, tls: Tls) -> ssl.SSLSocket:
     try:
         return context.wrap_socket(sock, server_hostname=host)
     except ssl.SSLCertVerificationError as error:
-        raise AuthenticationError(_untrusted(where, host, error, tls)) from error
+        raise AuthenticationError(_untrusted(server, host, error, tls)) from error
     except ssl.SSLEOFError as error:
         raise ConnectionResetError(str(error)) from error
     except ssl.SSLError as error:
-        raise refused(where, error, tls) from error
+        raise refused(server, error, tls) from error
 
 
-def refused(where: str, error: ssl.SSLError, tls: Tls) -> InsituError:
+def refused(server: str, error: ssl.SSLError, tls: Tls) -> InsituError:
     """What an alert of the server, or bytes that are no TLS, stand for."""
     reason = error.reason or str(error)
     if "WRONG_VERSION_NUMBER" in reason or "RECORD_LAYER_FAILURE" in reason:
-        return AuthenticationError(plain_server(where))
+        return AuthenticationError(plain_server(server))
     if "ALERT" in reason:
-        return AuthenticationError(f"{unwanted(where, tls)} ({reason})")
-    return AuthenticationError(f"the TLS handshake with Ignite at {where} failed: {reason}")
+        return AuthenticationError(f"{unwanted(server, tls)} ({reason})")
+    return AuthenticationError(f"the TLS handshake with {server} failed: {reason}")
 
 
-def _untrusted(where: str, host: str, error: ssl.SSLCertVerificationError, tls: Tls) -> str:
+def _untrusted(server: str, host: str, error: ssl.SSLCertVerificationError, tls: Tls) -> str:
     said = error.verify_message
     if "mismatch" in said.lower() or "not valid for" in said.lower():
         return (
-            f"the certificate of Ignite at {where} is not for the name '{host}' ({said}); "
+            f"the certificate of {server} is not for the name '{host}' ({said}); "
             "connect by a name in the certificate, or add this one to its subjectAltName"
         )
     ca = f"the authority in {tls.ca}" if tls.ca else "any authority this machine trusts"
     return (
-        f"the certificate of Ignite at {where} is not signed by {ca} ({said}); "
+        f"the certificate of {server} is not signed by {ca} ({said}); "
         "give the PEM file of the right authority as tls.ca"
     )
 
 
-def plain_server(where: str) -> str:
+def plain_server(server: str) -> str:
     """The message for a TLS client at a port without TLS."""
-    return f"Ignite at {where} does not speak TLS; leave the TLS options out, or switch it on there"
+    return f"{server} does not speak TLS; leave the TLS options out, or switch it on there"
 
 
-def plain_client(where: str) -> str:
+def plain_client(server: str) -> str:
     """The message for a client without TLS at a TLS port."""
     return (
-        f"Ignite at {where} speaks TLS only; give the TLS options "
+        f"{server} speaks TLS only; give the TLS options "
         "(ca, and certificate and key if it asks clients for one)"
     )
 
 
-def unwanted(where: str, tls: Tls) -> str:
+def unwanted(server: str, tls: Tls) -> str:
     """The message for a server that hangs up right after the TLS handshake, time and again."""
     if tls.certificate is None:
         return (
-            f"Ignite at {where} closes the connection right after the TLS handshake: it asks "
+            f"{server} closes the connection right after the TLS handshake: it asks "
             "clients for a certificate; give tls.certificate and tls.key"
         )
     return (
-        f"Ignite at {where} closes the connection right after the TLS handshake: it does not "
+        f"{server} closes the connection right after the TLS handshake: it does not "
         f"accept the client certificate {tls.certificate}, which must be signed by an authority "
         "in the server's trust store"
     )

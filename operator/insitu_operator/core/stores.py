@@ -28,3 +28,8 @@ def s3_variables(store: S3Store) -> dict[str, str]:
     if store.region:
         values["AWS_REGION"] = store.region
     return values
+
+
+def commit_uri(store: str, job: str, seq: int) -> str:
+    """Where the record of commit number `seq` lies; `store` is a URL."""
+    return f"{store}/{job}/commits/{seq:012d}.json"

@@ -12,6 +12,7 @@ from insitu.checkpoint.records import Commit
 from insitu.checkpoint.store import open_store
 from insitu.errors import ConfigurationError
 from insitu_operator.core.record import Record
+from insitu_operator.core.stores import commit_uri
 from insitu_operator.local.folder import JobFolder
 
 
@@ -72,11 +73,6 @@ def kept_commits(store: str, job: str) -> list[Commit]:
         StoreError: the store can't be read.
     """
     return CommitLog(open_store(store), job).kept()
-
-
-def commit_uri(store: str, job: str, seq: int) -> str:
-    """Where the record of commit number `seq` lies."""
-    return f"{store}/{job}/commits/{seq:012d}.json"
 
 
 def _resumed(folder: JobFolder, generation: int, commit: CheckpointStatus | None) -> Beginning:

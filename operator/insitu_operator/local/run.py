@@ -33,7 +33,8 @@ from insitu_operator.core.decision import (
 from insitu_operator.core.observed import Machine, Observed, Reading, Unread, Worker
 from insitu_operator.core.progress import newest
 from insitu_operator.core.reconcile import reconcile
-from insitu_operator.local.commits import Beginning, Start, begin, commit_uri
+from insitu_operator.core.stores import commit_uri
+from insitu_operator.local.commits import Beginning, Start, begin
 from insitu_operator.local.environment import (
     base_environment,
     command_line,

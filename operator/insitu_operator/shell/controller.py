@@ -1,0 +1,253 @@
+"""One look at one job: gather, decide, act, write the status, tell what happened.
+
+          watches ─▶ Sight ─┐
+databases ─▶ their pollers ─┼─▶ Observed ─▶ reconcile ─▶ actions ─▶ API server
+     trainers ─▶ heartbeats ┤                   └──────▶ status  ─▶ API server, last
+          pods, by one LIST ┘
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Protocol
+
+from pydantic import ValidationError
+
+from insitu.api import CONTROLLER, GROUP, KIND, VERSION, ConditionType, Reason, TrainingJob
+from insitu.api.complaints import complaints
+from insitu.errors import ConfigurationError, InsituError
+from insitu.progress import Heartbeat
+from insitu_operator.core.decision import CreateWorkers, Decision, DeleteJob
+from insitu_operator.core.objects.machines import endpoints, place
+from insitu_operator.core.objects.settings import TrainerSettings
+from insitu_operator.core.observed import Observed
+from insitu_operator.core.reconcile import reconcile
+from insitu_operator.kubernetes import Api, ApiProblem, Json
+from insitu_operator.shell.actions import Actions, Scene
+from insitu_operator.shell.databases import Databases
+from insitu_operator.shell.gathering import interest, missing_places, newest_commit, workers
+from insitu_operator.shell.herald import Herald
+from insitu_operator.shell.hindrances import hindrance
+from insitu_operator.shell.key import Key
+from insitu_operator.shell.memory import Memory
+from insitu_operator.shell.polling import Look
+from insitu_operator.shell.problems import InTheWay, LookAgain, needs_person, nowhere_to_create
+from insitu_operator.shell.recall import pods_of, recall
+from insitu_operator.shell.reporter import Reporter
+from insitu_operator.shell.sight import Sight
+
+AT_ONCE = 0.0
+PLACES_SECONDS = 1.0
+"""New pods announce themselves; this is for the case that they don't."""
+
+LONGEST_WAIT_SECONDS = 30.0
+REPAIR_SECONDS = 10.0
+"""Nobody tells when a ConfigMap was repaired, or a right was granted."""
+
+_KIND = {"apiVersion": f"{GROUP}/{VERSION}", "kind": KIND}
+"""Which the objects of a list lack."""
+
+
+class Heartbeats(Protocol):
+    """What trainers have told."""
+
+    def newest(self, job_uid: str, generation: int, rank: int) -> Heartbeat | None: ...
+
+    def log_generation(self, job_uid: str) -> int: ...
+
+    def follow(self, job_uid: str, generation: int) -> None: ...
+
+    def forget(self, job_uid: str) -> None: ...
+
+
+class Controller:
+    """Its `run` is what the queue runs.
+
+    Args:
+        api: Asked for pods and records, and told what to do.
+        sight: What the watches have shown.
+        databases: Read on behalf of the jobs that need them.
+        heartbeats: Of the trainers.
+        settings: Of the trainers.
+        instance: Name of this replica, for Events.
+        clock: The time of day.
+        monotonic: Seconds.
+    """
+
+    def __init__(
+        self,
+        api: Api,
+        sight: Sight,
+        databases: Databases,
+        heartbeats: Heartbeats,
+        settings: TrainerSettings,
+        *,
+        instance: str = "insitu-operator",
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._api = api
+        self._sight = sight
+        self._databases = databases
+        self._heartbeats = heartbeats
+        self._clock = clock
+        self._monotonic = monotonic
+        self._actions = Actions(api, settings, sight.expect, monotonic)
+        self._reporter = Reporter(api, sight, Herald(api, instance))
+        self._memories: dict[Key, Memory] = {}
+
+    @property
+    def states(self) -> Mapping[str, int]:
+        """How many jobs are in each state, by the first word of their summary."""
+        return Counter(map(self._state, self._sight.jobs))
+
+    async def run(self, key: Key) -> float | None:
+        """One pass; returns after how many seconds time alone may ask for another.
+
+        Raises:
+            ApiProblem: the API server could not answer; nothing was written.
+        """
+        body = self._sight.job(key)
+        if body is None or not _is_for_us(body):
+            self._forget(key)
+            return None
+        memory = self._memory(key, body["metadata"]["uid"])
+        try:
+            return await self._run(key, body, memory)
+        except LookAgain:
+            return AT_ONCE
+        except ApiProblem as problem:
+            if not nowhere_to_create(problem):
+                raise
+            self._forget(key)
+            return None
+
+    async def _run(self, key: Key, body: Json, memory: Memory) -> float | None:
+        try:
+            job = TrainingJob.model_validate(_KIND | body)
+        except ValidationError as problem:
+            lines = "\n".join(complaints(TrainingJob, problem))
+            text = f"this version of Insitu can't read the job:\n{lines}"
+            await self._reporter.stall(body, Reason.OBJECT_INVALID, text, self._clock())
+            return None
+        try:
+            await recall(self._api, job, memory)
+            pods = await pods_of(self._api, job, memory)
+        except ConfigurationError as problem:
+            text = str(problem)
+            await self._reporter.stall(body, Reason.OBJECT_INVALID, text, self._clock())
+            return REPAIR_SECONDS
+        except ApiProblem as problem:
+            if not problem.forbidden:
+                raise
+            text = str(problem)
+            await self._reporter.stall(body, Reason.KUBERNETES_REFUSED, text, self._clock())
+            return REPAIR_SECONDS
+        return await self._pass(key, body, job, memory, pods)
+
+    async def _pass(
+        self, key: Key, body: Json, job: TrainingJob, memory: Memory, pods: tuple[Json, ...]
+    ) -> float | None:
+        look = self._look(key, job)
+        now = self._clock()
+        observed, scene = await self._gather(job, memory, pods, look, now)
+        decision = reconcile(observed, now)
+        try:
+            for action in decision.actions:
+                await self._actions.do(scene, action)
+        except InsituError as problem:
+            if not needs_person(problem) or nowhere_to_create(problem):
+                raise
+            decision = reconcile(replace(observed, refused=str(problem)), now)
+            if isinstance(problem, InTheWay) and problem.passing:
+                decision = replace(decision, requeue_after=PLACES_SECONDS)
+        else:
+            if any(isinstance(action, DeleteJob) for action in decision.actions):
+                return None
+        if memory.record:
+            self._heartbeats.follow(memory.uid, memory.record.generation)
+        watched = interest(job, observed.workers, needs_database=_needs_database(job))
+        self._sight.watch_for(key, watched)
+        await self._reporter.say(body, job, decision.status, now)
+        return self._again(decision, memory)
+
+    async def _gather(
+        self,
+        job: TrainingJob,
+        memory: Memory,
+        pods: tuple[Json, ...],
+        look: Look,
+        now: datetime,
+    ) -> tuple[Observed, Scene]:
+        uid, record, nodes = memory.uid, memory.record, self._sight.nodes
+        ranks = workers(pods, nodes, lambda g, r: self._heartbeats.newest(uid, g, r), now)
+        missing = missing_places(record, ranks, job.status.generation)
+        memory.commit = newest_commit(job, ranks, memory.commit, now)
+        service = job.spec.data.reach.service
+        slices = self._sight.slices(job.metadata.namespace, service.name) if service else ()
+        machines = (
+            place(job.spec, look.reading.topology, endpoints(slices), nodes, record=record)
+            if look.reading
+            else {}
+        )
+        observed = Observed(
+            job=job,
+            record=record,
+            reading=look.reading,
+            unread=look.unread,
+            workers=ranks,
+            machines=machines,
+            commit=memory.commit,
+            committed_generation=self._heartbeats.log_generation(uid),
+            refused=await hindrance(self._api, job, memory, missing=missing, now=self._monotonic()),
+        )
+        source = self._databases.source(Key(job.metadata.namespace, job.metadata.name))
+        return observed, Scene(job, memory, pods, look.reading, source, machines, nodes)
+
+    def _look(self, key: Key, job: TrainingJob) -> Look:
+        if _needs_database(job):
+            return self._databases.look(key, job.spec.data)
+        self._databases.release(key)
+        return Look()
+
+    def _again(self, decision: Decision, memory: Memory) -> float | None:
+        after = decision.requeue_after
+        if not any(isinstance(a, CreateWorkers) and a.count for a in decision.actions):
+            return after
+        if after is not None:
+            return max(after, PLACES_SECONDS)
+        since = memory.waiting_since
+        waited = 0.0 if since is None else self._monotonic() - since
+        return min(max(PLACES_SECONDS, waited / 2), LONGEST_WAIT_SECONDS)
+
+    def _state(self, key: Key) -> str:
+        status: Json = (self._sight.job(key) or {}).get("status") or {}
+        text: str = (status.get("summary") or {}).get("status") or "New"
+        return text.partition(":")[0]
+
+    def _memory(self, key: Key, uid: str) -> Memory:
+        memory = self._memories.get(key)
+        if memory is None or memory.uid != uid:
+            self._forget(key)
+            memory = self._memories[key] = Memory(uid)
+        return memory
+
+    def _forget(self, key: Key) -> None:
+        self._databases.release(key)
+        self._sight.forget(key)
+        if memory := self._memories.pop(key, None):
+            self._heartbeats.forget(memory.uid)
+
+
+def _is_for_us(body: Json) -> bool:
+    """Not on its way out, and no other controller's (MultiKueue's, for one)."""
+    manager = (body.get("spec") or {}).get("managedBy")
+    return "deletionTimestamp" not in body["metadata"] and manager in (None, CONTROLLER)
+
+
+def _needs_database(job: TrainingJob) -> bool:
+    return not job.spec.suspend and not job.status.is_true(ConditionType.FINISHED)

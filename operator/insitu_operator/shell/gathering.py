@@ -1,0 +1,67 @@
+"""Puts together what is known of a job. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
+
+from insitu.api import TrainingJob
+from insitu.api.status import CheckpointStatus
+from insitu.progress import Heartbeat
+from insitu_operator.core.objects.machines import NodeState
+from insitu_operator.core.objects.mounts import store_url
+from insitu_operator.core.objects.pods import generation_of, rank_of, worker
+from insitu_operator.core.observed import State, Worker
+from insitu_operator.core.progress import newest
+from insitu_operator.core.record import Record
+from insitu_operator.core.stores import commit_uri
+from insitu_operator.kubernetes import Json
+from insitu_operator.shell.endpoints import Service
+from insitu_operator.shell.sight import Interest
+
+
+def workers(
+    pods: Iterable[Json],
+    nodes: Mapping[str, NodeState],
+    heartbeat: Callable[[int, int], Heartbeat | None],
+    now: datetime,
+) -> tuple[Worker, ...]:
+    """Of the job's own pods. `heartbeat` gives the newest of a generation and rank."""
+    seen = (worker(p, nodes, heartbeat(generation_of(p), rank_of(p)), now) for p in pods)
+    return tuple(found for found in seen if found is not None)
+
+
+def newest_commit(
+    job: TrainingJob,
+    found: Iterable[Worker],
+    known: CheckpointStatus | None,
+    now: datetime,
+) -> CheckpointStatus | None:
+    """The newest that any rank has told of, now or before."""
+    before, progress, store = known or job.status.checkpoint, newest(found), store_url(job)
+    if store is None or progress is None or progress.commit is None:
+        return before
+    uri = commit_uri(store, job.metadata.name, progress.commit)
+    if before and before.uri >= uri:
+        return before  # Numbers of commits only grow, and are written with leading zeros.
+    step = progress.commit_step or 0
+    return CheckpointStatus(step=step, time=now.replace(microsecond=0), uri=uri)
+
+
+def missing_places(record: Record | None, found: Iterable[Worker], bound: int) -> bool:
+    """Whether ranks of a recorded plan that was never `bound` have no pod yet."""
+    if record is None or bound >= record.generation:
+        return False
+    places = {w.rank for w in found if w.generation == record.generation and not w.ended}
+    return len(places) < record.plan.world_size
+
+
+def interest(job: TrainingJob, found: Iterable[Worker], *, needs_database: bool) -> Interest:
+    """What may change a decision: before the ranks are bound any machine, then their own."""
+    ranks = tuple(found)
+    service = job.spec.data.reach.service
+    named = Service(job.metadata.namespace, service.name) if service and needs_database else None
+    settled = ranks and all(w.state is not State.WAITING and w.machine for w in ranks)
+    if not needs_database or settled:
+        return Interest(frozenset(w.machine for w in ranks if w.machine), named)
+    return Interest(None, named)

@@ -1,0 +1,66 @@
+"""What the operator remembers of a job from pass to pass. All of it can be read again, or is only
+a reason to save a request.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from insitu.api.status import CheckpointStatus
+from insitu_operator.core.record import Record
+from insitu_operator.kubernetes import Json
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """The Job whose pods were last asked for, and when (seconds, monotonic)."""
+
+    generation: int
+    count: int
+    batch_job_uid: str
+    at: float
+
+
+@dataclass(slots=True)
+class Memory:
+    """Of the job with this uid.
+
+    Attributes:
+        uid: Of the TrainingJob; one of the same name that comes later has none of this.
+        looked: Whether the record was looked for in the cluster.
+        record: The newest one.
+        plan_map: The ConfigMap that it is in, without its content; None where there is none.
+        commit: The newest that a trainer told of.
+        has_service: Whether the ranks' Service is there.
+        places: What was asked for last.
+        waiting_since: Since when places are missing.
+        asked_why_at: When the API server was last asked why.
+        hindrance: Why places don't come, in words.
+        deleted: When the Job of a generation was deleted.
+    """
+
+    uid: str
+    looked: bool = False
+    record: Record | None = None
+    plan_map: Json | None = None
+    commit: CheckpointStatus | None = None
+    has_service: bool = False
+    places: Places | None = None
+    waiting_since: float | None = None
+    asked_why_at: float | None = None
+    hindrance: str = ""
+    deleted: dict[int, float] = field(default_factory=dict)
+
+    def remember(self, record: Record | None, plan_map: Json | None) -> None:
+        """What the ConfigMap holds now."""
+        self.looked, self.record = True, record
+        self.plan_map = _without_content(plan_map) if plan_map else None
+
+    def doubt(self) -> None:
+        """Somebody else has written: the record is read again."""
+        self.looked = False
+
+
+def _without_content(plan_map: Json) -> Json:
+    metadata = {k: v for k, v in plan_map["metadata"].items() if k != "managedFields"}
+    return {"metadata": metadata}

@@ -74,7 +74,8 @@ KWOK = Program(
     ),
 )
 HELM = Program("helm", "helm.sh/helm/v3", "v3.22.0", ("cmd/helm",), {})
-ALL = (KUBERNETES, ETCD, COREDNS, KWOK, HELM)
+VERSITYGW = Program("versitygw", "github.com/versity/versitygw", "v1.8.0", ("cmd/versitygw",), {})
+ALL = (KUBERNETES, ETCD, COREDNS, KWOK, HELM, VERSITYGW)
 
 
 def built(*programs: Program) -> None:

@@ -9,11 +9,12 @@ import hashlib
 import io
 import json
 import tarfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 _SPEC = "application/vnd.oci.image"
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +66,12 @@ def layer(target: Path, files: Mapping[str, Path], *, user: int = 0) -> Path:
     return target
 
 
-def write_archive(image: Image, target: Path) -> Path:
-    """Writes `image` as an OCI archive that `ctr images import` takes, and returns `target`."""
-    digests = [_digest(path) for path in image.layers]
+def write_archive(image: Image, target: Path, *, without: Container[str] = ()) -> Path:
+    """Writes `image` as an OCI archive that `ctr images import` takes, and returns `target`.
+
+    Layers whose digests are in `without` are named, and left out: whoever imports it has them.
+    """
+    digests = [digest(path) for path in image.layers]
     config = _json(
         {
             "architecture": "amd64",
@@ -76,13 +80,15 @@ def write_archive(image: Image, target: Path) -> Path:
                 "Entrypoint": list(image.entrypoint),
                 "Cmd": list(image.arguments),
                 "Env": [
-                    "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-                    *(f"{name}={value}" for name, value in image.environment.items()),
+                    f"{name}={value}"
+                    for name, value in {"PATH": _PATH, **image.environment}.items()
                 ],
                 "User": image.user,
                 "WorkingDir": image.folder,
             },
             "rootfs": {"type": "layers", "diff_ids": digests},
+            # Builders refuse an image whose layers are not all told of here.
+            "history": [{"created_by": path.name} for path in image.layers],
         }
     )
     manifest = _json(
@@ -91,8 +97,8 @@ def write_archive(image: Image, target: Path) -> Path:
             "mediaType": f"{_SPEC}.manifest.v1+json",
             "config": _descriptor("config.v1+json", _digest(config), len(config)),
             "layers": [
-                _descriptor("layer.v1.tar", digest, path.stat().st_size)
-                for digest, path in zip(digests, image.layers, strict=True)
+                _descriptor("layer.v1.tar", name, path.stat().st_size)
+                for name, path in zip(digests, image.layers, strict=True)
             ],
         }
     )
@@ -106,26 +112,30 @@ def write_archive(image: Image, target: Path) -> Path:
     with tarfile.open(target, "w") as tar:
         _add(tar, "oci-layout", _json({"imageLayoutVersion": "1.0.0"}))
         _add(tar, "index.json", _json(index))
-        for digest, data in blobs.items():
-            _add(tar, _blob(digest), data)
-        for digest, path in dict(zip(digests, image.layers, strict=True)).items():
-            tar.add(path, _blob(digest))
+        for name, data in blobs.items():
+            _add(tar, _blob(name), data)
+        for name, path in dict(zip(digests, image.layers, strict=True)).items():
+            if name not in without:
+                tar.add(path, _blob(name))
     return target
 
 
-def _descriptor(kind: str, digest: str, size: int) -> dict[str, object]:
-    return {"mediaType": f"{_SPEC}.{kind}", "digest": digest, "size": size}
-
-
-def _digest(content: bytes | Path) -> str:
-    if isinstance(content, bytes):
-        return f"sha256:{hashlib.sha256(content).hexdigest()}"
-    with content.open("rb") as file:
+def digest(layer: Path) -> str:
+    """Of a layer's file, as manifests write it."""
+    with layer.open("rb") as file:
         return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
 
 
-def _blob(digest: str) -> str:
-    return f"blobs/{digest.replace(':', '/')}"
+def _descriptor(kind: str, name: str, size: int) -> dict[str, object]:
+    return {"mediaType": f"{_SPEC}.{kind}", "digest": name, "size": size}
+
+
+def _digest(content: bytes) -> str:
+    return f"sha256:{hashlib.sha256(content).hexdigest()}"
+
+
+def _blob(name: str) -> str:
+    return f"blobs/{name.replace(':', '/')}"
 
 
 def _json(value: Mapping[str, object] | Sequence[object]) -> bytes:

@@ -13,6 +13,7 @@ _NEEDED = {
     "/usr/bin/containerd": "containerd",
     "/usr/sbin/runc": "runc",
     "/usr/lib/cni/bridge": "containernetworking-plugins",
+    "buildah": "buildah",
     "conntrack": "conntrack",
     "debootstrap": "debootstrap",
     "ethtool": "ethtool",

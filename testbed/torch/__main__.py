@@ -9,36 +9,18 @@ import subprocess
 import sys
 from pathlib import Path
 
-from testbed.paths import REPOSITORY, tool
+from testbed.paths import tool
+from testbed.torch.locked import lean
 from testbed.torch.stubs import write_stubs
 
-# Linked to by torch's CPU library and small (15 MB together), so the real ones are used.
-_REAL = {"nvidia-cuda-runtime", "nvidia-cuda-cupti"}
-_GPU_ONLY = ("nvidia-", "cuda-", "triton")
 _REMEDY = "Run `make setup`, which installs it."
 
 
-def _export(*options: str) -> str:
-    """The locked requirements of `insitu[torch]`."""
-    command = [tool("uv", _REMEDY), "export", "--frozen", "--quiet", "--package", "insitu"]
-    command += ["--extra", "torch", "--no-emit-workspace", "--no-annotate", "--no-header"]
-    return subprocess.run(
-        [*command, *options], cwd=REPOSITORY, check=True, stdout=subprocess.PIPE, text=True
-    ).stdout
-
-
-def _is_left_out(package: str) -> bool:
-    return package.startswith(_GPU_ONLY) and package not in _REAL
-
-
 def _install() -> None:
-    names = {line.split("==")[0] for line in _export("--no-hashes").splitlines()}
-    skipped = sorted(filter(_is_left_out, names))
-    options = [option for name in skipped for option in ("--no-emit-package", name)]
     command = [tool("uv", _REMEDY), "pip", "install", "--python", sys.executable, "--no-deps"]
     subprocess.run(
         [*command, "--require-hashes", "--requirement", "-"],
-        input=_export(*options),
+        input=lean(),
         check=True,
         text=True,
         env={"UV_HTTP_TIMEOUT": "600"} | os.environ,

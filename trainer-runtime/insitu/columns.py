@@ -42,6 +42,12 @@ def dense(name: str, column: pa.Array, shape: Shape | None = None) -> Dense:
     return Dense(column, tuple(found))
 
 
+def empty_batch(schema: pa.Schema) -> pa.RecordBatch:
+    """A batch of `schema` without rows; pyarrow's own way knows no nested extension types."""
+    arrays = [pa.nulls(0, field.type) for field in schema]
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
 def shapes(batch: pa.RecordBatch) -> Mapping[str, Shape]:
     """The shape of a row of every column that has one; empty for a batch without rows."""
     found: dict[str, Shape] = {}

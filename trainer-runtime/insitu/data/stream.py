@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 import pyarrow as pa
 
+from insitu.columns import empty_batch
 from insitu.data.cursor import Cursor, Taken
 from insitu.data.quota import Remaining
 from insitu.data.shard import OpenShard
@@ -171,7 +172,7 @@ class RankStream:
 
     def _batch(self, pieces: list[pa.RecordBatch]) -> pa.RecordBatch:
         if not pieces:
-            return pa.RecordBatch.from_pylist([], schema=self._schema)
+            return empty_batch(self._schema)
         return pieces[0] if len(pieces) == 1 else pa.concat_batches(pieces)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -50,7 +52,7 @@ def test_parts_cover_their_range_once(tokens: TokenRange, at: list[int]) -> None
     parts = tokens.cut(at)
     assert sum(part.width for part in parts) == tokens.width
     assert (parts[0].start, parts[-1].end) == (tokens.start, tokens.end)
-    assert all(one.end == other.start for one, other in zip(parts, parts[1:], strict=False))
+    assert all(one.end == other.start for one, other in itertools.pairwise(parts))
 
 
 @given(RANGES, RANGES, TOKENS)

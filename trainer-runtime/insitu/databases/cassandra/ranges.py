@@ -7,6 +7,7 @@ the ends of the ring is two.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -51,7 +52,7 @@ class TokenRange:
         """Its parts in ascending order, each but the last ending at one of the tokens `at`."""
         inner = sorted({token for token in at if self.start < token < self.end})
         bounds = [self.start, *inner, self.end]
-        return [TokenRange(*pair) for pair in zip(bounds, bounds[1:], strict=False)]
+        return [TokenRange(*pair) for pair in itertools.pairwise(bounds)]
 
 
 RING: Final = TokenRange(FIRST, LAST)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 
 from aiohttp import web
 
-from insitu_operator.shell.metrics import CONTENT_TYPE, Metrics
+from insitu_operator.shell.metrics import CONTENT_TYPE
 from insitu_operator.shell.settings import Address
 
 #: Says in words what is wrong, None while nothing is.
@@ -17,16 +17,12 @@ _LONGEST_EXIT_SECONDS = 0.2
 
 
 def routes(
-    health: Iterable[Check],
-    ready: Iterable[Check],
-    metrics: Metrics,
-    depth: Callable[[], Mapping[str, int]],
+    health: Iterable[Check], ready: Iterable[Check], numbers: Callable[[], bytes]
 ) -> list[web.RouteDef]:
     """Args:
     health: Any problem means that the container has to start again.
     ready: Any problem means that nobody should be sent here.
-    metrics: What `/metrics` shows.
-    depth: How many jobs wait in each lane.
+    numbers: What `/metrics` shows, in the format of Prometheus.
     """
 
     def answer(checks: Iterable[Check]) -> web.Response:
@@ -42,14 +38,13 @@ def routes(
     async def readyz(_request: web.Request) -> web.Response:
         return answer(ready)
 
-    async def numbers(_request: web.Request) -> web.Response:
-        text = metrics.render(depth())
-        return web.Response(body=text, headers={"Content-Type": CONTENT_TYPE})
+    async def metrics(_request: web.Request) -> web.Response:
+        return web.Response(body=numbers(), headers={"Content-Type": CONTENT_TYPE})
 
     return [
         web.get("/healthz", healthz),
         web.get("/readyz", readyz),
-        web.get("/metrics", numbers),
+        web.get("/metrics", metrics),
     ]
 
 

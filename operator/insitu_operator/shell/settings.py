@@ -11,7 +11,9 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
+from insitu.api import Framework
 from insitu.errors import ConfigurationError
+from insitu_operator.core.objects.settings import TrainerSettings
 from insitu_operator.shell.lease import Times
 
 PREFIX = "INSITU_"
@@ -59,6 +61,11 @@ class Settings(BaseModel):
         workers: Passes at once for fresh events.
         slow_workers: Passes at once for what is only checked again.
         stuck_seconds: The liveness probe fails when a job waits, or a pass takes, longer.
+        trainer_image_torch: For jobs of framework Torch that name no image.
+        trainer_image_tensorflow: The same for TensorFlow.
+        trainer_pull_policy: `imagePullPolicy` of trainers; empty leaves it to the cluster.
+        heartbeat_url: Where trainers reach `heartbeat_listen`; empty for no heartbeats.
+        audience: Whom trainers' tokens have to be made out to.
         log_level: debug, info, warning or error.
         pod_name: Of the pod this process runs in; from `POD_NAME`.
         pod_namespace: Of that pod; from `POD_NAMESPACE`.
@@ -78,6 +85,11 @@ class Settings(BaseModel):
     workers: int = Field(default=16, ge=1)
     slow_workers: int = Field(default=2, ge=1)
     stuck_seconds: Seconds = 120.0
+    trainer_image_torch: str = ""
+    trainer_image_tensorflow: str = ""
+    trainer_pull_policy: Literal["", "Always", "IfNotPresent", "Never"] = ""
+    heartbeat_url: str = Field(default="", pattern=r"^(https?://.+)?$")
+    audience: str = TrainerSettings().audience
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     pod_name: str = ""
     pod_namespace: str = ""
@@ -99,6 +111,19 @@ class Settings(BaseModel):
         new one need not wait for the old lease to run out.
         """
         return self.pod_name or f"{socket.gethostname()}-{secrets.token_hex(4)}"
+
+    @property
+    def trainers(self) -> TrainerSettings:
+        images = {
+            Framework.TORCH: self.trainer_image_torch,
+            Framework.TENSORFLOW: self.trainer_image_tensorflow,
+        }
+        return TrainerSettings(
+            images={framework: image for framework, image in images.items() if image},
+            pull_policy=self.trainer_pull_policy or None,
+            heartbeat_url=self.heartbeat_url or None,
+            audience=self.audience,
+        )
 
     @model_validator(mode="after")
     def _lease_times_fit(self) -> Self:

@@ -1,0 +1,3 @@
+from insitu_operator.shell.main import main
+
+main()

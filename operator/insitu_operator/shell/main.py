@@ -1,0 +1,95 @@
+"""The operator as a process."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+
+from insitu.databases import Database, DataSource
+from insitu.databases import connect as open_any
+from insitu.errors import ConfigurationError, ExitCode
+from insitu_operator.kubernetes import connect
+from insitu_operator.shell import logs, settings
+from insitu_operator.shell.leader import Elector
+from insitu_operator.shell.metrics import Metrics
+from insitu_operator.shell.parts import Parts
+from insitu_operator.shell.replica import Exit, Host, Replica
+from insitu_operator.shell.settings import Settings
+
+_log = logging.getLogger(__name__)
+
+#: Shorter than what is left of a lease when its deadline has passed.
+_LONGEST_END_SECONDS = 2.0
+
+
+async def operate(
+    settings: Settings,
+    stop: asyncio.Event,
+    host: Host,
+    open_database: Callable[[DataSource], Database] = open_any,
+) -> Exit:
+    """Runs a replica until `stop` is set, or it can't go on.
+
+    Args:
+        settings: As `settings.read` gives them.
+        stop: Set it to end in about a second.
+        host: Hears how far it is.
+        open_database: Opens each database whose topology jobs need.
+
+    Raises:
+        OSError: an address to listen on is taken.
+    """
+    metrics = Metrics()
+    async with connect(metrics.request) as api:
+        identity = settings.identity
+        elector = Elector(api, settings.home, settings.lease_name, identity, settings.times)
+        writer = api.fenced(lambda: elector.leads)
+        parts = Parts(settings, writer, metrics, identity, lambda: elector.leads, open_database)
+        return await Replica(settings, api, metrics, host, elector, parts).live(stop)
+
+
+class Process:
+    """Ends what it hosts on SIGTERM and SIGINT, and itself when that takes too long."""
+
+    def __init__(self) -> None:
+        self.stop = asyncio.Event()
+        self.signals_taken()
+
+    def listening(self, probes: int, heartbeats: int) -> None:
+        _log.info("probes and metrics on port %d, heartbeats on port %d", probes, heartbeats)
+
+    def signals_taken(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.stop.set)
+
+    def ending(self, code: Exit) -> None:
+        late = threading.Timer(_LONGEST_END_SECONDS, os._exit, (code or ExitCode.DONE,))
+        late.daemon = True
+        late.start()
+
+
+def main() -> None:
+    """Runs a replica as the environment says; its exit code is an `Exit`, or that of a bad
+    configuration.
+    """
+    try:
+        found = settings.read()
+    except ConfigurationError as wrong:
+        sys.stderr.write(f"insitu-operator: {wrong}\n")
+        sys.exit(ExitCode.CONFIGURATION)
+    logs.configure(found.log_level)
+
+    async def run() -> Exit:
+        host = Process()
+        return await operate(found, host.stop, host)
+
+    code = asyncio.run(run())
+    logging.shutdown()
+    # Threads of database drivers may hang, and nothing of theirs is worth waiting for.
+    os._exit(code)

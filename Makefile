@@ -39,9 +39,9 @@ test-cluster: setup ## Tests on a real Kubernetes (the first time it builds one:
 bench: setup ## Measure, one JSON line per result
 	@$(bin)/python -m benchmarks
 
-generate: setup ## Write the files that follow from code (docs/reference, crds)
+generate: setup ## Write the files that follow from code (docs/reference, crds, charts)
 	$(bin)/python docs/generate.py
-	$(bin)/python -m insitu_operator.crd crds/insitu.dev_trainingjobs.yaml
+	$(bin)/python -m insitu_operator.crd crds/insitu.dev_trainingjobs.yaml charts/insitu/templates/crd.yaml
 
 format: setup ## Format the code and fix what the linter can fix
 	$(bin)/ruff format

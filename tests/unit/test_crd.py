@@ -11,11 +11,12 @@ import yaml
 from pydantic import BaseModel, Field
 
 from insitu.api import Spec, Status
-from insitu_operator.crd import definition, manifest
+from insitu_operator.crd import chart_template, definition, manifest
 from insitu_operator.crd.columns import COLUMNS
 from insitu_operator.crd.structural import structural
 
-WRITTEN = Path(__file__).parents[2] / "crds" / "insitu.dev_trainingjobs.yaml"
+ROOT = Path(__file__).parents[2]
+WRITTEN = ROOT / "crds" / "insitu.dev_trainingjobs.yaml"
 FORBIDDEN = {
     "$ref", "$defs", "anyOf", "oneOf", "allOf", "not", "title", "const", "nullable", "examples",
     "discriminator", "uniqueItems", "prefixItems", "propertyNames", "patternProperties",
@@ -43,6 +44,11 @@ def at(path: str) -> dict[str, Any]:
 def test_the_definition_is_what_the_models_say() -> None:
     assert WRITTEN.read_text() == manifest(), "run `make generate`"
     assert yaml.safe_load(manifest()) == definition()
+
+
+def test_the_chart_has_the_same_definition() -> None:
+    template = ROOT / "charts" / "insitu" / "templates" / "crd.yaml"
+    assert template.read_text() == chart_template(), "run `make generate`"
 
 
 def test_every_node_is_described() -> None:

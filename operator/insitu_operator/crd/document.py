@@ -16,6 +16,16 @@ SINGULAR = KIND.lower()
 PLURAL = f"{SINGULAR}s"
 _NOTE = "# Written by `make generate` from the models in insitu.api; edit those.\n"
 
+_METADATA = "\nmetadata:\n"
+_CHARTS_METADATA = """\
+  labels:
+    {{- include "insitu.labels" . | nindent 4 }}
+  {{- if .Values.crds.keep }}
+  annotations:
+    helm.sh/resource-policy: keep
+  {{- end }}
+"""
+
 KEYS: Keys = {"Condition": "type", "EnvVar": "name", "Metric": "name", "NodeStatus": "rank"}
 """What tells the entries of a list apart, by their model; other lists are replaced as a whole."""
 
@@ -24,6 +34,21 @@ def manifest() -> str:
     """The definition as YAML."""
     return _NOTE + yaml.dump(
         definition(), Dumper=_Dumper, sort_keys=False, width=100, allow_unicode=True
+    )
+
+
+def chart_template() -> str:
+    """The definition as a template of the Helm chart, which may keep it when it goes itself.
+
+    Helm never upgrades what is in a chart's `crds` folder: hence a template.
+    """
+    text = manifest()
+    if "{{" in text:
+        raise ValueError("the definition holds {{, which Helm would take for its own")
+    note, body = text.split("\n", 1)
+    return (
+        f"{note}\n{{{{- if .Values.crds.enabled }}}}\n"
+        f"{body.replace(_METADATA, _METADATA + _CHARTS_METADATA, 1)}{{{{- end }}}}\n"
     )
 
 

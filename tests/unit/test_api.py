@@ -84,6 +84,11 @@ def test_an_amount_may_be_a_number_as_in_a_pod() -> None:
     assert limits == {"nvidia.com/gpu": "1", "cpu": "500m"}
 
 
+def test_a_capital_k_is_no_suffix_of_kubernetes() -> None:
+    text = changed(spec__trainer__resources__limits={"cpu": "1K"})
+    assert "'1K' has the wrong form" in complaint(text)
+
+
 def test_an_environment_variable_is_there_once() -> None:
     text = changed(spec__trainer__env=[{"name": "A"}, {"name": "B"}, {"name": "A"}])
     assert "spec.trainer.env: each name may be there once; more than once: A" in complaint(text)

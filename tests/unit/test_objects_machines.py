@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import TypeAdapter
 
 from insitu.api import Spec
-from insitu.api.trainer import Toleration
+from insitu.api.trainer import Quantity, Toleration
 from insitu.topology import NodeId
 from insitu_operator.core.objects.machines import Endpoint, NodeState, endpoints, place
 from insitu_operator.core.objects.owners import Json
@@ -20,6 +21,7 @@ from insitu_operator.core.observed import Machine
 from tests.unit.job_builders import Scene, job, topology
 from tests.unit.pod_builders import node, states
 
+_AMOUNT = TypeAdapter(Quantity).json_schema()["anyOf"][1]["pattern"]
 SERVICE = {"ignite": {"service": {"name": "ignite", "port": 10800}, "cache": "DIGITS"}}
 NODES = states(*(node(f"node-{n}") for n in "abc"))
 ENDPOINTS = tuple(Endpoint(f"host-{n}", f"node-{n}", f"ignite-{n}") for n in "abc")
@@ -186,6 +188,10 @@ class TestQuantities:
     def test_anything_else_is_none(self, text: str) -> None:
         with pytest.raises(ValueError, match="is no quantity"):
             quantity(text)
+
+    @given(st.from_regex(_AMOUNT[1:-1], fullmatch=True))
+    def test_every_amount_that_a_job_may_ask_for_is_one(self, text: str) -> None:
+        assert quantity(text) >= 0
 
     @given(st.integers(0, 10**9), st.sampled_from(["m", "", "k", "M", "Ki", "Gi"]))
     def test_a_suffix_scales(self, number: int, suffix: str) -> None:

@@ -125,7 +125,13 @@ class TestEnded:
     def test_a_command_that_is_not_in_the_image_is_named(self) -> None:
         found = seen(ended(128, "StartError", 'exec: "insitu-run": not found'))
         assert found.reason == 'StartError: exec: "insitu-run": not found'
-        assert found.last_lines == ()
+        assert (found.last_lines, found.exit_code) == ((), 128)
+
+    def test_a_container_that_never_started_has_no_start(self) -> None:
+        thing = ended(128, "StartError", 'exec: "insitu-run": not found')
+        state = thing["status"]["containerStatuses"][0]["state"]["terminated"]
+        state["startedAt"] = "1970-01-01T00:00:00Z"
+        assert seen(thing).started_at is None
 
     @pytest.mark.parametrize("reason", ["Evicted", "NodeShutdown", "Terminated", "OutOfcpu"])
     def test_what_the_kubelet_did_is_a_disruption(self, reason: str) -> None:

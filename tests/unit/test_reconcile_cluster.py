@@ -51,6 +51,14 @@ class TestInACluster:
         assert scene.record
         assert scene.record.crashes == 1
 
+    def test_a_crash_has_the_reason_that_its_exit_code_lacks(self) -> None:
+        scene = Scene(Pods()).started().ends(1, 137)
+        why = "it needed more memory than its limit, 2Gi"
+        scene.workers[1] = replace(scene.workers[1], reason=why)
+        assert f"killed by signal 9 (exit code 137): {why}" in (
+            scene.tick().condition("Reconciling").message
+        )
+
     def test_places_of_a_plan_that_came_to_nothing_are_never_bound(self) -> None:
         scene = Scene(Pods()).read().tick().read("ab").settle()
         assert [w.generation for w in scene.backend.all()] == [2, 2]

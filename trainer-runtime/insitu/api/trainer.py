@@ -22,7 +22,7 @@ LabelValue = Annotated[
     str, StringConstraints(max_length=63), Field(description="At most 63 characters.")
 ]
 
-_AMOUNT = r"^[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]+|m|u|n|k|[KMGTPE]i?)?$"
+_AMOUNT = r"^[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]{1,2}|[numk]|[MGTPE]|[KMGTPE]i)?$"
 
 
 def _as_text(value: object) -> object:

@@ -222,7 +222,9 @@ class _Pod:
     def started_at(self) -> datetime | None:
         state = self.container_state
         found = state.get("running") or state.get("terminated") or {}
-        return instant(found.get("startedAt"))
+        told = instant(found.get("startedAt"))
+        # A container that never started is given the beginning of 1970.
+        return told if told and told.timestamp() > 0 else None
 
     @property
     def ended_at(self) -> datetime | None:

@@ -208,6 +208,11 @@ class Cluster:
         self.kubectl("apply", "-f", "-", input=manifest)
         self.wait_ready()
 
+    @property
+    def host(self) -> str:
+        """This machine's address as nodes and pods see it."""
+        return self._addresses.host
+
     def node(self, name: str) -> Node:
         """The node called `name`."""
         return next(node for node in self.nodes if node.name == name)

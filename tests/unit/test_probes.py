@@ -10,6 +10,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from insitu.errors import ConfigurationError
 from insitu_operator.shell.metrics import Metrics
 from insitu_operator.shell.probes import Check, routes, serve
 from insitu_operator.shell.pulse import SILENT_SECONDS, Pulse
@@ -124,7 +125,7 @@ def test_a_watch_that_begins_anew_lives() -> None:
 def test_an_address_that_is_taken_is_refused() -> None:
     async def main() -> None:
         async with serve([], ANYWHERE) as port:
-            with pytest.raises(OSError, match=str(port)):
+            with pytest.raises(ConfigurationError, match=str(port)):
                 async with serve([], Address(host="127.0.0.1", port=port)):
                     """Not reached."""
 

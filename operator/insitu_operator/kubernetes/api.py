@@ -16,6 +16,7 @@ from typing import Any
 import aiohttp
 from kubernetes.aio import client, config
 
+from insitu.errors import ConfigurationError
 from insitu_operator.core.objects.names import FIELD_MANAGER
 from insitu_operator.kubernetes.errors import FENCED, ApiProblem
 from insitu_operator.kubernetes.paths import Target, target
@@ -221,19 +222,24 @@ async def connect(
         kubeconfig: Instead of both.
 
     Raises:
-        kubernetes.aio.config.ConfigException: there is neither.
+        ConfigurationError: there is neither, or it can't be read.
     """
     configuration = client.Configuration()
     configuration.connection_pool_maxsize = _CONNECTIONS
-    if kubeconfig is None and in_pod():
-        config.load_incluster_config(  # type: ignore[no-untyped-call]
-            client_configuration=configuration
-        )
-    else:
-        file = kubeconfig or os.environ.get("KUBECONFIG") or config.KUBE_CONFIG_DEFAULT_LOCATION
-        await config.load_kube_config(  # type: ignore[no-untyped-call]
-            config_file=str(file), client_configuration=configuration, persist_config=False
-        )
+    try:
+        if kubeconfig is None and in_pod():
+            config.load_incluster_config(  # type: ignore[no-untyped-call]
+                client_configuration=configuration
+            )
+        else:
+            file = kubeconfig or os.environ.get("KUBECONFIG") or config.KUBE_CONFIG_DEFAULT_LOCATION
+            await config.load_kube_config(  # type: ignore[no-untyped-call]
+                config_file=str(file), client_configuration=configuration, persist_config=False
+            )
+    except config.ConfigException as wrong:
+        raise ConfigurationError(
+            f"no API server: this is no pod with a service account, and KUBECONFIG: {wrong}"
+        ) from wrong
     async with client.ApiClient(configuration) as session:
         session.user_agent = FIELD_MANAGER
         yield Api(session, observe)

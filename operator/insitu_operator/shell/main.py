@@ -16,15 +16,13 @@ from insitu.errors import ConfigurationError, ExitCode
 from insitu_operator.kubernetes import connect
 from insitu_operator.shell import logs, settings
 from insitu_operator.shell.leader import Elector
+from insitu_operator.shell.lease import Times
 from insitu_operator.shell.metrics import Metrics
 from insitu_operator.shell.parts import Parts
 from insitu_operator.shell.replica import Exit, Host, Replica
 from insitu_operator.shell.settings import Settings
 
 _log = logging.getLogger(__name__)
-
-#: Shorter than what is left of a lease when its deadline has passed.
-_LONGEST_END_SECONDS = 2.0
 
 
 async def operate(
@@ -42,7 +40,7 @@ async def operate(
         open_database: Opens each database whose topology jobs need.
 
     Raises:
-        OSError: an address to listen on is taken.
+        ConfigurationError: there is no API server to be found, or an address is taken.
     """
     metrics = Metrics()
     async with connect(metrics.request) as api:
@@ -54,9 +52,14 @@ async def operate(
 
 
 class Process:
-    """Ends what it hosts on SIGTERM and SIGINT, and itself when that takes too long."""
+    """Ends what it hosts on SIGTERM and SIGINT, and itself when that takes too long.
 
-    def __init__(self) -> None:
+    Args:
+        times: What is left of a lease when its deadline has passed is enough.
+    """
+
+    def __init__(self, times: Times) -> None:
+        self._longest_end = (times.lease - times.deadline) * 2 / 3
         self.stop = asyncio.Event()
         self.signals_taken()
 
@@ -69,9 +72,13 @@ class Process:
             loop.add_signal_handler(number, self.stop.set)
 
     def ending(self, code: Exit) -> None:
-        late = threading.Timer(_LONGEST_END_SECONDS, os._exit, (code or ExitCode.DONE,))
+        late = threading.Timer(self._longest_end, self._give_up, (code,))
         late.daemon = True
         late.start()
+
+    def _give_up(self, code: Exit) -> None:
+        _log.error("ending by force: it took more than %.1f s", self._longest_end)
+        os._exit(code)
 
 
 def main() -> None:
@@ -80,16 +87,16 @@ def main() -> None:
     """
     try:
         found = settings.read()
+        logs.configure(found.log_level)
+        code = asyncio.run(_run(found))
     except ConfigurationError as wrong:
         sys.stderr.write(f"insitu-operator: {wrong}\n")
         sys.exit(ExitCode.CONFIGURATION)
-    logs.configure(found.log_level)
-
-    async def run() -> Exit:
-        host = Process()
-        return await operate(found, host.stop, host)
-
-    code = asyncio.run(run())
     logging.shutdown()
     # Threads of database drivers may hang, and nothing of theirs is worth waiting for.
     os._exit(code)
+
+
+async def _run(settings: Settings) -> Exit:
+    host = Process(settings.times)
+    return await operate(settings, host.stop, host)

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 from aiohttp import web
 
+from insitu.errors import ConfigurationError
 from insitu_operator.shell.metrics import CONTENT_TYPE
 from insitu_operator.shell.settings import Address
 
@@ -53,15 +54,18 @@ async def serve(routes: Iterable[web.AbstractRouteDef], address: Address) -> Asy
     """Serves while the context is open; yields the port, which matters when it was 0.
 
     Raises:
-        OSError: the address is taken, or not this machine's.
+        ConfigurationError: the address is taken, or not this machine's.
     """
     application = web.Application()
     application.add_routes(list(routes))
     runner = web.AppRunner(application, access_log=None, shutdown_timeout=_LONGEST_EXIT_SECONDS)
     await runner.setup()
     try:
-        site = web.TCPSite(runner, address.host, address.port)
-        await site.start()
+        try:
+            await web.TCPSite(runner, address.host, address.port).start()
+        except OSError as problem:
+            where = f"{address.host}:{address.port}"
+            raise ConfigurationError(f"can't listen on {where}: {problem.strerror}") from problem
         yield int(runner.addresses[0][1])
     finally:
         await runner.cleanup()

@@ -78,7 +78,7 @@ class Replica:
         """Until `stop` is set, or this replica can't go on.
 
         Raises:
-            OSError: an address to listen on is taken.
+            ConfigurationError: an address can't be listened on.
         """
         settings, parts = self._settings, self._parts
         own = routes([self._stuck, self._deaf], [self._unsettled], self._numbers)
@@ -90,9 +90,10 @@ class Replica:
             self._host.listening(probes, heartbeats)
             stopped = tasks.start(stop.wait(), "stop")
             elected = tasks.start(self._campaign(), "election")
-            if await first(stopped, elected) is stopped:
-                return self._end(Exit.STOPPED)
             try:
+                if await first(stopped, elected) is stopped:
+                    return self._end(Exit.STOPPED)
+                elected.result()
                 return await self._lead(stopped)
             finally:
                 await self._resign()

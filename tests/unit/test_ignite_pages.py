@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from insitu.databases.ignite.reading.budget import Budget, Cursors, Need
+from insitu.databases.budget import Budget, Need
+from insitu.databases.ignite.reading.cursors import Cursors
 from insitu.databases.ignite.reading.pages import (
     Page,
     PageSize,

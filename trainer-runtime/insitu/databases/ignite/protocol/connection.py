@@ -18,8 +18,9 @@ from uuid import UUID
 
 from insitu.databases import Credentials, Tls
 from insitu.databases.ignite.protocol import faults
-from insitu.databases.ignite.protocol.frames import LENGTH, read_frame, read_string, why
-from insitu.databases.ignite.protocol.handshake import open_socket, spelled
+from insitu.databases.ignite.protocol.frames import LENGTH, read_frame, read_string
+from insitu.databases.ignite.protocol.handshake import open_socket
+from insitu.databases.sockets import spelled, why
 from insitu.databases.tls import refused
 from insitu.errors import DatabaseUnavailable, InsituError, ProtocolError
 

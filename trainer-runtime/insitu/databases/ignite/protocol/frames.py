@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import socket
-import ssl
 import struct
 
-import pyarrow as pa
-
+from insitu.databases.sockets import read_exactly
 from insitu.errors import ProtocolError
 
 LENGTH = struct.Struct("<i")
@@ -23,23 +21,10 @@ def read_frame(sock: socket.socket, *, limit: int = (1 << 31) - 1, least: int = 
         ProtocolError: its length, in bytes, is not between `least` and `limit`.
         OSError: the connection broke, fell silent or was closed.
     """
-    (length,) = LENGTH.unpack(_read_exactly(sock, LENGTH.size))
+    (length,) = LENGTH.unpack(read_exactly(sock, LENGTH.size))
     if not least <= length <= limit:
         raise ProtocolError(f"a message of {length} bytes is not allowed here")
-    return _read_exactly(sock, length)
-
-
-def _read_exactly(sock: socket.socket, size: int) -> memoryview:
-    # From Arrow's pool, which hands out memory again without clearing it: fresh memory costs a
-    # third of the time of reading a page of 20 MB into it.
-    buffer = memoryview(pa.allocate_buffer(size)).cast("B")
-    filled = 0
-    while filled < size:
-        count = sock.recv_into(buffer[filled:])
-        if not count:
-            raise ConnectionResetError("the server closed the connection")
-        filled += count
-    return buffer
+    return read_exactly(sock, length)
 
 
 def read_string(frame: memoryview, offset: int) -> tuple[str, int]:
@@ -49,14 +34,3 @@ def read_string(frame: memoryview, offset: int) -> tuple[str, int]:
     (size,) = LENGTH.unpack_from(frame, offset + 1)
     start = offset + 5
     return str(frame[start : start + size], "utf-8", "replace"), start + size
-
-
-def why(error: OSError) -> str:
-    """What happened to the connection, as the end of a sentence that starts with the node."""
-    if isinstance(error, TimeoutError):
-        return "did not answer in time"
-    if isinstance(error, ConnectionRefusedError):
-        return "refused the connection: nothing listens there"
-    if isinstance(error, ConnectionError | ssl.SSLEOFError):
-        return "closed the connection"
-    return f"can't be reached ({error.strerror or error})"

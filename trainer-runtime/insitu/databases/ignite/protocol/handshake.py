@@ -23,8 +23,8 @@ from insitu.databases.ignite.protocol.frames import (
     STRING,
     read_frame,
     read_string,
-    why,
 )
+from insitu.databases.sockets import connect, spelled, why
 from insitu.errors import AuthenticationError, DatabaseUnavailable, InsituError, ProtocolError
 
 _VERSION = (1, 7, 0)
@@ -84,23 +84,9 @@ def open_socket(
         time.sleep(_RETRY_SECONDS)
 
 
-def spelled(host: str, port: int) -> str:
-    """`host:port`, with brackets around an IPv6 address."""
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
 def _connect(host: str, port: int, certificate: Tls | None, timeout: float) -> socket.socket:
     where = spelled(host, port)
-    try:
-        sock = socket.create_connection((host, port), timeout=timeout)
-    except socket.gaierror as error:
-        raise DatabaseUnavailable(
-            f"Ignite at {where}: the name '{host}' can't be resolved ({error.strerror})"
-        ) from error
-    except OSError as error:
-        raise DatabaseUnavailable(f"Ignite at {where} {why(error)}") from error
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    sock = connect(host, port, f"Ignite at {where}", timeout)
     if certificate is None:
         return sock
     try:

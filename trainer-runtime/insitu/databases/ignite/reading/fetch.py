@@ -13,9 +13,10 @@ from collections.abc import Callable
 from functools import partial
 
 from insitu.databases import ReadCounters
+from insitu.databases.budget import Budget, Need
 from insitu.databases.ignite.protocol.connection import RESOURCE_CLOSE, Connection
 from insitu.databases.ignite.protocol.faults import ServerError
-from insitu.databases.ignite.reading.budget import Budget, Cursors, Need
+from insitu.databases.ignite.reading.cursors import Cursors
 from insitu.databases.ignite.reading.pages import (
     IN_FLIGHT,
     NEXT_PAGE,

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 import pyarrow as pa
 
 from insitu.databases import ReadCounters, ReadLimits
+from insitu.databases.budget import Budget
 from insitu.databases.ignite.binary.decode import read_rows
 from insitu.databases.ignite.binary.metadata import BinaryTypes
 from insitu.databases.ignite.cluster.catalog import Table
@@ -15,7 +16,7 @@ from insitu.databases.ignite.columns.arrow import rows_to_batch
 from insitu.databases.ignite.columns.layout import RowLayout
 from insitu.databases.ignite.columns.quick import quick_batch
 from insitu.databases.ignite.protocol.connection import Connection
-from insitu.databases.ignite.reading.budget import Budget, Cursors
+from insitu.databases.ignite.reading.cursors import Cursors
 from insitu.databases.ignite.reading.fetch import Fetcher
 from insitu.databases.ignite.reading.pages import Page, PageSize, page_limit
 from insitu.databases.ignite.reading.scan import Scan

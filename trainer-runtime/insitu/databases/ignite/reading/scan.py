@@ -6,9 +6,9 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Final
 
+from insitu.databases.budget import Need
 from insitu.databases.ignite.protocol.connection import Connection
 from insitu.databases.ignite.protocol.faults import ServerError
-from insitu.databases.ignite.reading.budget import Need
 from insitu.databases.ignite.reading.pages import Page
 from insitu.errors import DatabaseUnavailable, InsituError
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
+import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -16,14 +16,14 @@ from insitu_operator.shell.heartbeat_endpoint import PATH
 from insitu_operator.shell.label import LEADER
 from insitu_operator.shell.settings import PREFIX, Settings, read
 from testbed.cluster import Cluster, HelmFailed, KubectlFailed
+from tests.cluster.charts import CHART, Chart, Json, container_of
 from tests.cluster.manifests import Space
+from tests.cluster.operators import Operator, running
 
 pytestmark = pytest.mark.cluster
 
 ROOT = Path(__file__).parents[2]
-CHART = str(ROOT / "charts" / "insitu")
 CRD = "crd/trainingjobs.insitu.dev"
-Json = dict[str, Any]
 
 EVERYTHING: Json = {
     "watchNamespaces": ["*"],
@@ -193,6 +193,28 @@ def test_the_operator_may_do_what_it_does_and_nothing_else(chart: Chart) -> None
     assert chart.may("get", "secrets")
 
 
+def test_an_operator_with_these_rights_is_refused_nothing(chart: Chart, tmp_path: Path) -> None:
+    chart.install("--set", "replicas=0")
+    waiting = chart.space.pod_spec("") | {"schedulingGates": [{"name": "example.org/never"}]}
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "it"}, "spec": waiting}
+    chart.space.apply(pod)
+    told = {
+        "KUBECONFIG": str(chart.kubeconfig(tmp_path)),
+        "INSITU_LEASE_NAME": "insitu",
+        "POD_NAME": "it",
+        "POD_NAMESPACE": chart.space.name,
+    }
+    wait = chart.space.cluster.wait
+    with running(chart.space, tmp_path / "log", told) as operator:
+        operator.until_it_leads()
+        wait(lambda: submitted(chart.space))
+        wait(lambda: chart.missing("tjob/digits", "{.status.summary.status}"))
+        wait(lambda: chart.missing("pod/it", r"{.metadata.labels.insitu\.dev/leader}"))
+        metrics = metrics_of(operator)
+    assert 'resource="trainingjobs",status="200",verb="patch"' in metrics
+    assert 'status="403"' not in metrics
+
+
 def test_in_other_namespaces_it_may_only_care_for_jobs(chart: Chart) -> None:
     chart.install("--set", "watchNamespaces={default}", "--set", "rbac.secretNames={ignite}")
     assert chart.rights(chart.space.name) == WITHOUT_NAMESPACE | OWN
@@ -246,80 +268,6 @@ JOBS = (
 )
 
 
-@dataclass(frozen=True)
-class Chart:
-    """A release called insitu in a namespace of its own."""
-
-    space: Space
-
-    def install(self, *options: str) -> str:
-        return self._helm("install", "insitu", CHART, *options)
-
-    def upgrade(self, *options: str) -> str:
-        return self._helm("upgrade", "insitu", CHART, "--reuse-values", *options)
-
-    def uninstall(self) -> None:
-        self._helm("uninstall", "insitu", "--wait", "--ignore-not-found")
-
-    def render(self, *options: str) -> list[Json]:
-        text = self._helm("template", "insitu", CHART, "--kube-version=1.34", *options)
-        return [found for found in yaml.safe_load_all(text) if found]
-
-    def jobs(self) -> list[str]:
-        found = self.space.cluster.kubectl.items("trainingjobs", "-n", self.space.name)
-        return [job["metadata"]["name"] for job in found]
-
-    def create(self, document: Json, *options: str) -> str:
-        """In the release's namespace, unless the document names its own."""
-        asked = ("create", "--namespace", self.space.name, "-f", "-", *options)
-        return self.space.cluster.kubectl(*asked, input=json.dumps(document))
-
-    def may(self, verb: str, resource: str, account: str = "insitu") -> bool:
-        review = {
-            "apiVersion": "authorization.k8s.io/v1",
-            "kind": "LocalSubjectAccessReview",
-            "metadata": {"namespace": self.space.name},
-            "spec": {
-                "user": self._user(account),
-                "resourceAttributes": {
-                    "namespace": self.space.name,
-                    "verb": verb,
-                    "group": "insitu.dev" if "trainingjobs" in resource else "",
-                    "resource": resource.partition("/")[0],
-                    "subresource": resource.partition("/")[2],
-                },
-            },
-        }
-        return bool(json.loads(self.create(review, "-o", "json"))["status"]["allowed"])
-
-    def rights(self, namespace: str) -> set[tuple[str, str, str]]:
-        """All that the operator's account may do there, but for what everybody may."""
-        everybody = self._rules(namespace, "nobody")
-        return self._rules(namespace, "insitu") - everybody
-
-    def _rules(self, namespace: str, account: str) -> set[tuple[str, str, str]]:
-        review = {
-            "apiVersion": "authorization.k8s.io/v1",
-            "kind": "SelfSubjectRulesReview",
-            "spec": {"namespace": namespace},
-        }
-        said = self.create(review, "-o", "json", "--validate=false", f"--as={self._user(account)}")
-        return {
-            (verb, f"{resource}.{group}" if group else resource, name)
-            for rule in json.loads(said)["status"]["resourceRules"]
-            for verb in rule["verbs"]
-            for group in rule["apiGroups"]
-            for resource in rule["resources"]
-            for name in rule.get("resourceNames") or [""]
-        }
-
-    def _user(self, account: str) -> str:
-        return f"system:serviceaccount:{self.space.name}:{account}"
-
-    def _helm(self, command: str, *arguments: str) -> str:
-        return self.space.cluster.helm(command, "--namespace", self.space.name, *arguments)
-
-
 @pytest.fixture
 def chart(space: Space) -> Iterator[Chart]:
     chart = Chart(space)
@@ -343,10 +291,12 @@ def submitted(space: Space) -> str | None:
     return None if "digits" in space.kubectl("apply", "-f", str(DIGITS)) else "no job"
 
 
-def container_of(objects: list[Json]) -> Json:
-    deployment = next(found for found in objects if found["kind"] == "Deployment")
-    container: Json = deployment["spec"]["template"]["spec"]["containers"][0]
-    return container
+def metrics_of(operator: Operator) -> str:
+    ports = (re.match(r"probes and metrics on port (\d+)", o["message"]) for o in operator.lines())
+    port = next(found[1] for found in ports if found)
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+        text: str = answer.read().decode()
+    return text
 
 
 def written(values: Json, folder: Path) -> Path:

@@ -1,0 +1,85 @@
+"""Blocks of Arrow rows as a `tf.data.Dataset`: one call into Python for many batches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from insitu.tensorflow.flat import arrays
+from insitu.tensorflow.reading import Leaf, Path, Reading
+from insitu.tensorflow.require import tensorflow
+
+Nest = Callable[[Path], Path]
+
+
+def element_spec(leaves: Sequence[Leaf]) -> Any:
+    """The type of an element of a batch of rows: nested dictionaries of specs."""
+    tf = tensorflow()
+    return nest((leaf.path for leaf in leaves), [_spec(tf, leaf) for leaf in leaves])
+
+
+def batches_of_rows(
+    blocks: Callable[[], Iterator[pa.RecordBatch]], leaves: Sequence[Leaf], reading: Reading
+) -> Any:
+    """A dataset of one element a block: nested dictionaries of tensors of (rows, ...)."""
+    tf = tensorflow()
+
+    def flat() -> Iterator[tuple[Any, ...]]:
+        for block in blocks():
+            yield tuple(arrays(block, leaves, reading))
+
+    def nested(*flat: Any) -> Any:
+        return nest((leaf.path for leaf in leaves), _tensors(tf, flat, leaves))
+
+    flat_spec = tuple(spec for leaf in leaves for spec in _flat_specs(tf, leaf))
+    return tf.data.Dataset.from_generator(flat, output_signature=flat_spec).map(nested)
+
+
+def with_options(dataset: Any) -> Any:
+    """`dataset` in its own order, left whole by `tf.distribute`: it is a rank's share already."""
+    tf = tensorflow()
+    options = tf.data.Options()
+    options.deterministic = True
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
+    return dataset.with_options(options)
+
+
+def nest(paths: Iterable[Path], values: Iterable[Any]) -> dict[str, Any]:
+    """Values by their paths.
+
+    >>> nest([("id",), ("at", "x"), ("at", "y")], [1, 2, 3])
+    {'id': 1, 'at': {'x': 2, 'y': 3}}
+    """
+    whole: dict[str, Any] = {}
+    for path, value in zip(paths, values, strict=True):
+        place = whole
+        for part in path[:-1]:
+            place = place.setdefault(part, {})
+        place[path[-1]] = value
+    return whole
+
+
+def _flat_specs(tf: Any, leaf: Leaf) -> list[Any]:
+    dtype = tf.as_dtype(leaf.dtype)
+    if leaf.shape is not None:
+        return [tf.TensorSpec((None, *leaf.shape), dtype)]
+    splits = [tf.TensorSpec((None,), tf.int64) for _ in range(leaf.lists)]
+    return [tf.TensorSpec((None,), dtype), *splits]
+
+
+def _spec(tf: Any, leaf: Leaf) -> Any:
+    dtype = tf.as_dtype(leaf.dtype)
+    if leaf.shape is not None:
+        return tf.TensorSpec((None, *leaf.shape), dtype)
+    return tf.RaggedTensorSpec((None,) * (leaf.lists + 1), dtype, leaf.lists, tf.int64)
+
+
+def _tensors(tf: Any, flat: Sequence[Any], leaves: Sequence[Leaf]) -> Iterator[Any]:
+    rest = iter(flat)
+    for leaf in leaves:
+        values, *splits = (next(rest) for _ in range(leaf.arrays))
+        for ends in reversed(splits):  # The rows are checked arithmetic, not user input.
+            values = tf.RaggedTensor.from_row_splits(values, ends, validate=False)
+        yield values

@@ -272,7 +272,9 @@ class Cluster:
         )
         jmx = configuration.jmx_port(self._network.third, number)
         self._jmx_port[name] = jmx
-        command = configuration.java_command(self._java, self._settings, self._jars, folder, jmx)
+        command = configuration.java_command(
+            self._java, self._settings, self._jars, folder, jmx, bootstrap=bootstrap
+        )
         node = Node(name, host, NATIVE_PORT, folder, self._spawner(command, folder))
         self.nodes.append(node)
         return node

@@ -12,6 +12,7 @@ from testbed.certificates import KeyStores
 NATIVE_PORT = 9042
 STORAGE_PORT = 7000
 _JMX_PORT = 12000
+_RING_DELAY_MS = 5000
 
 # Cassandra's own conf/jvm17-server.options, and what its tools and tests need beyond it.
 _EXPORTED = {
@@ -69,7 +70,6 @@ class Settings:
     authentication: bool = False
     heap_mb: int = 256
     fast: bool = False
-    ring_delay_ms: int = 2000
     key_stores: KeyStores | None = None
 
 
@@ -155,9 +155,13 @@ def _access(settings: Settings) -> dict[str, object]:
 
 
 def java_command(
-    java: str, settings: Settings, jars: Path, folder: Path, jmx_port: int
+    java: str, settings: Settings, jars: Path, folder: Path, jmx_port: int, *, bootstrap: bool
 ) -> list[str]:
-    """Starts a node; small and quick to boot, or `fast`: without a limit to the compiler."""
+    """Starts a node; small and quick to boot, or `fast`: without a limit to the compiler.
+
+    With `bootstrap` it takes the time to learn the whole ring first. A node that joins on half of
+    the news fetches half of its rows, and nobody ever notices.
+    """
     heap = settings.heap_mb
     command = [java, "-Xms64m", f"-Xmx{heap}m", f"-XX:MaxDirectMemorySize={heap}m", "-Xss256k"]
     if not settings.fast:
@@ -168,13 +172,13 @@ def java_command(
         "cassandra.storagedir": folder,
         "cassandra.triggers_dir": folder / "triggers",
         "cassandra.jmx.local.port": jmx_port,
-        "cassandra.ring_delay_ms": settings.ring_delay_ms,
-        "cassandra.skip_wait_for_gossip_to_settle": 0,
-        "cassandra.consistent.rangemovement": "false",
+        "cassandra.ring_delay_ms": _RING_DELAY_MS,
         "cassandra.superuser_setup_delay_ms": 0,
         "cassandra-foreground": "yes",
         "logback.configurationFile": folder / "logback.xml",
     }
+    if not bootstrap:
+        properties["cassandra.skip_wait_for_gossip_to_settle"] = 0
     if settings.node_local:
         properties["cassandra.enable_nodelocal_queries"] = "true"
     main = "org.apache.cassandra.service.CassandraDaemon"

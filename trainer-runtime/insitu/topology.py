@@ -33,12 +33,21 @@ class Shard:
 
     `weight` is the shard's size in rows (exact where the database can tell, else an estimate of
     equal shares); 0 is an empty shard. `moving` says that a further copy is being filled.
+
+    A shard of a running job may come to lie across owners, where the database can move a part of
+    it. Then it has no `owners` but `parts`: shards with owners of their own, in reading order.
     """
 
     id: ShardId
     owners: tuple[NodeId, ...]
     weight: int = 1
     moving: bool = False
+    parts: tuple[Shard, ...] = ()
+
+    @property
+    def readable(self) -> bool:
+        """Whether every row of it is on some live node."""
+        return bool(self.owners or self.parts) and all(part.readable for part in self.parts)
 
 
 @dataclass(frozen=True)
@@ -65,7 +74,7 @@ class Topology:
     @property
     def orphans(self) -> tuple[ShardId, ...]:
         """Shards that no live node holds a readable copy of. Training must not start."""
-        return tuple(shard.id for shard in self.shards if not shard.owners)
+        return tuple(shard.id for shard in self.shards if not shard.readable)
 
     @property
     def moving(self) -> tuple[ShardId, ...]:

@@ -1,7 +1,8 @@
 """The one door to every database: topology out, Arrow batches out, Arrow batches in.
 
 A database is one folder below this one, named in `_KINDS`. Its module offers
-`connect(source) -> Database`; nothing outside the folder imports its driver or its protocol.
+`connect(source) -> Database` and `refit(topology, shards) -> Topology`; nothing outside the
+folder imports its driver or its protocol.
 
 The seam is kept free of server cursors, pages and sockets: a reader opens a shard at a row
 offset and yields Arrow batches, so that a later reader may take the owner's files instead.
@@ -13,14 +14,15 @@ import importlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from types import ModuleType
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import pyarrow as pa
 
 from insitu.errors import ConfigurationError, nearest
 from insitu.topology import DatabaseNode, ShardId, Topology
 
-_KINDS = {"ignite": "insitu.databases.ignite"}
+_KINDS = {"ignite": "insitu.databases.ignite", "cassandra": "insitu.databases.cassandra"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,7 @@ class DataSource:
 
     `endpoints` are `(host, port)` of any live nodes; a topology names all the others. `table` is
     an Ignite cache or SQL table, or a Cassandra `keyspace.table`. `columns` None is all of them.
+    `options` are the database's own (Cassandra: `datacenter`, `where`).
     """
 
     kind: str
@@ -59,6 +62,7 @@ class DataSource:
     columns: tuple[str, ...] | None = None
     credentials: Credentials | None = None
     tls: Tls | None = None
+    options: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +89,17 @@ class ReadCounters:
     requests: int = 0
 
 
+class Mark(NamedTuple):
+    """A row's place in its shard that holds while rows come and go elsewhere in the shard.
+
+    `number` is the database's own (64 bits, signed; Cassandra: the token), and `rows` rows with
+    the same number are before the row.
+    """
+
+    number: int
+    rows: int
+
+
 class ShardStream(Protocol):
     """One shard being read, in the database's stable row order."""
 
@@ -93,6 +108,12 @@ class ShardStream(Protocol):
 
         Raises `DatabaseUnavailable` when the node goes away, `NotOwner` when it holds no readable
         copy, `UnsupportedType` and `ProtocolError` for values that can't be decoded.
+        """
+        ...
+
+    def mark(self, row: int) -> Mark | None:
+        """The place of row `row` of the batch that was given last; None where the database knows
+        a row's place only by counting those before it.
         """
         ...
 
@@ -112,8 +133,12 @@ class Reader(Protocol):
         """Of every batch; known before the first row is read."""
         ...
 
-    def open(self, shard: ShardId, skip: int = 0) -> ShardStream:
-        """The rows of `shard` after the first `skip` ones. Starts fetching ahead at once."""
+    def open(self, shard: ShardId, skip: int = 0, mark: Mark | None = None) -> ShardStream:
+        """The rows of `shard` after the first `skip` ones. Starts fetching ahead at once.
+
+        With a `mark` the rows from that place on, wherever it is now, and `skip` means nothing.
+        It may be the place of a row that is gone, or lie outside of `shard`.
+        """
         ...
 
     def close(self) -> None: ...
@@ -168,10 +193,25 @@ def connect(source: DataSource) -> Database:
     Raises:
         ConfigurationError: there is no such kind of database.
     """
-    if source.kind not in _KINDS:
-        raise ConfigurationError(
-            f"database '{source.kind}' is not known{nearest(source.kind, _KINDS)}"
-        )
-    module = importlib.import_module(_KINDS[source.kind])
-    database: Database = module.connect(source)
+    database: Database = _module(source.kind).connect(source)
     return database
+
+
+def refit(kind: str, topology: Topology, shards: Sequence[ShardId]) -> Topology:
+    """The same reading, in the shards that a running job was planned with.
+
+    A job's shards stay the same for its whole life, because its cursor counts rows of each. Where
+    a database cuts its shards anew when nodes come or go, this finds the old ones on the new
+    ring; elsewhere it changes nothing.
+
+    Raises:
+        ConfigurationError: there is no such kind of database, or an id is none of its shards.
+    """
+    refitted: Topology = _module(kind).refit(topology, shards)
+    return refitted
+
+
+def _module(kind: str) -> ModuleType:
+    if kind not in _KINDS:
+        raise ConfigurationError(f"database '{kind}' is not known{nearest(kind, _KINDS)}")
+    return importlib.import_module(_KINDS[kind])

@@ -45,6 +45,7 @@ PLACES_SECONDS = 1.0
 """New pods announce themselves; this is for the case that they don't."""
 
 LONGEST_WAIT_SECONDS = 30.0
+FIRST_LOOK_SECONDS = 5.0
 REPAIR_SECONDS = 10.0
 """Nobody tells when a ConfigMap was repaired, or a right was granted."""
 
@@ -153,6 +154,10 @@ class Controller:
         self, key: Key, body: Json, job: TrainingJob, memory: Memory, pods: tuple[Json, ...]
     ) -> float | None:
         look = self._look(key, job)
+        if look == Look() and _needs_database(job) and job.status.conditions:
+            # The operator has just started, or the job was resumed: what was said about the
+            # database stays until it has been asked once.
+            return FIRST_LOOK_SECONDS
         now = self._clock()
         observed, scene = await self._gather(job, memory, pods, look, now)
         decision = reconcile(observed, now)

@@ -12,11 +12,17 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 from insitu.errors import ConfigurationError
-from insitu_operator.kubernetes import Api, ApiProblem
+from insitu_operator.kubernetes import ApiProblem, Json
 from insitu_operator.kubernetes.paths import secret
+
+
+class Reads(Protocol):
+    """An API server that is asked for single objects."""
+
+    async def get(self, path: str) -> Json: ...
 
 
 class SecretFolder:
@@ -25,7 +31,7 @@ class SecretFolder:
     Only this user can read the files, and they are gone when the folder is closed.
     """
 
-    def __init__(self, api: Api, namespace: str, parent: Path | None = None) -> None:
+    def __init__(self, api: Reads, namespace: str, parent: Path | None = None) -> None:
         self._api = api
         self._namespace = namespace
         self._folder = tempfile.TemporaryDirectory(  # Of mode 0700.

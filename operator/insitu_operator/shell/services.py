@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from insitu.errors import ConfigurationError, DatabaseUnavailable
-from insitu_operator.kubernetes import Api, ApiProblem, Json
+from insitu_operator.kubernetes import ApiProblem, Json
 from insitu_operator.kubernetes.paths import service as service_path
+from insitu_operator.shell.secrets import Reads
 
 Address = tuple[str, int]
 
 
 async def service_addresses(
-    api: Api, slices: Callable[[str, str], Sequence[Json]], namespace: str, name: str, port: int
+    api: Reads, slices: Callable[[str, str], Sequence[Json]], namespace: str, name: str, port: int
 ) -> tuple[Address, ...]:
     """The ready addresses of a Service, with the port of the pods.
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from insitu.api import Data, data_source
 from insitu.databases import DataSource
-from insitu_operator.kubernetes import Api, Json
-from insitu_operator.shell.secrets import SecretFolder
+from insitu_operator.kubernetes import Json
+from insitu_operator.shell.secrets import Reads, SecretFolder
 from insitu_operator.shell.services import service_addresses
 
 
@@ -34,7 +34,7 @@ class Sources:
         folder: Where files of Secrets are kept; the system's place for such when None.
     """
 
-    api: Api
+    api: Reads
     slices: Callable[[str, str], Sequence[Json]]
     folder: Path | None = None
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from insitu.databases.cassandra.cluster.ring import Replication, parse_replication
+from insitu.databases.cassandra.reading.statement import quoted
 from insitu.errors import ConfigurationError, nearest
 
+Ask = Callable[[str], Sequence[Mapping[str, Any]]]
+"""Rows of a CQL statement, by column."""
 
-class Ask(Protocol):
-    """Rows of a CQL statement as named tuples."""
-
-    def __call__(self, statement: str, *arguments: object) -> list[Any]: ...
+_KEYSPACES = "SELECT keyspace_name FROM system_schema.keyspaces"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,14 +64,14 @@ class Table:
         """The CQL for a row's token."""
         return f"token({', '.join(map(quoted, self.partition_key))})"
 
+    @property
+    def first_row(self) -> str:
+        """The CQL for the least that reading it takes."""
+        return f"SELECT {quoted(self.partition_key[0])} FROM {self.name.cql} LIMIT 1"  # noqa: S608 - quoted
+
     def _key(self, kind: str) -> tuple[str, ...]:
         of_kind = sorted((c for c in self.columns if c.kind == kind), key=lambda c: c.position)
         return tuple(column.name for column in of_kind)
-
-
-def quoted(name: str) -> str:
-    """A name in CQL."""
-    return '"' + name.replace('"', '""') + '"'
 
 
 def parse_name(table: str) -> TableName:
@@ -86,84 +86,96 @@ def parse_name(table: str) -> TableName:
     return TableName(keyspace.strip('"'), name.strip('"'))
 
 
-def find_table(ask: Ask, name: TableName, columns: Iterable[str] = ()) -> Table:
-    """The table called `name`, which has all of `columns`.
+def find_table(ask: Ask, name: TableName) -> Table:
+    """The table called `name`.
 
     Raises:
-        ConfigurationError: a name is unknown, or there is a view or a virtual table behind it.
+        ConfigurationError: the name is unknown, or there is a view or a virtual table behind it.
     """
-    [replication, *_] = [
-        row.replication
-        for row in ask(
-            "SELECT replication FROM system_schema.keyspaces WHERE keyspace_name = %s",
-            name.keyspace,
-        )
-    ] or [None]
-    if replication is None:
-        _refuse_virtual(ask, name)
-        known = [r.keyspace_name for r in ask("SELECT keyspace_name FROM system_schema.keyspaces")]
-        ours = [keyspace for keyspace in known if not keyspace.startswith("system")]
+    found = look_up(ask, name)
+    if found is not None:
+        return found
+    _refuse_virtual(ask, name)
+    _refuse_view(ask, name)
+    keyspaces = [row["keyspace_name"] for row in ask(_KEYSPACES)]
+    if name.keyspace not in keyspaces:
+        ours = [keyspace for keyspace in keyspaces if not keyspace.startswith("system")]
         raise ConfigurationError(
             f"there is no keyspace '{name.keyspace}'{nearest(name.keyspace, ours)}"
         )
-    rows = ask(
-        "SELECT id FROM system_schema.tables WHERE keyspace_name = %s AND table_name = %s",
-        name.keyspace,
-        name.table,
+    tables = ask(_select("table_name", "tables", keyspace_name=name.keyspace))
+    raise ConfigurationError(
+        f"keyspace '{name.keyspace}' has no table '{name.table}'"
+        f"{nearest(name.table, [row['table_name'] for row in tables])}"
     )
+
+
+def look_up(ask: Ask, name: TableName) -> Table | None:
+    """The table called `name`; None if there is none.
+
+    Raises:
+        ConfigurationError: its rows are placed in a way that is not known here.
+    """
+    of_table = {"keyspace_name": name.keyspace, "table_name": name.table}
+    rows = ask(_select("id", "tables", **of_table))
     if not rows:
-        _refuse_view(ask, name)
-        tables = ask(
-            "SELECT table_name FROM system_schema.tables WHERE keyspace_name = %s", name.keyspace
-        )
-        raise ConfigurationError(
-            f"keyspace '{name.keyspace}' has no table '{name.table}'"
-            f"{nearest(name.table, [row.table_name for row in tables])}"
-        )
-    found = ask(
-        "SELECT column_name, kind, position, type FROM system_schema.columns"
-        " WHERE keyspace_name = %s AND table_name = %s",
-        name.keyspace,
-        name.table,
-    )
-    table = Table(
+        return None
+    [keyspace] = ask(_select("replication", "keyspaces", keyspace_name=name.keyspace))
+    columns = ask(_select("column_name, kind, position, type", "columns", **of_table))
+    return Table(
         name=name,
-        id=str(rows[0].id),
-        replication=parse_replication(name.keyspace, dict(replication)),
-        columns=tuple(TableColumn(r.column_name, r.kind, r.position, r.type) for r in found),
+        id=str(rows[0]["id"]),
+        replication=parse_replication(name.keyspace, dict(keyspace["replication"])),
+        columns=tuple(
+            TableColumn(row["column_name"], row["kind"], row["position"], row["type"])
+            for row in columns
+        ),
     )
-    check_columns(table, columns)
-    return table
 
 
-def check_columns(table: Table, wanted: Iterable[str]) -> None:
-    """Raises `ConfigurationError` for a column that `table` does not have."""
-    known = [column.name for column in table.columns]
-    for column in wanted:
+def selected(table: Table, wanted: Sequence[str] | None) -> tuple[str, ...]:
+    """The `wanted` columns; by default all, those of the key first and the others by name.
+
+    Raises:
+        ConfigurationError: `table` has no such column.
+    """
+    others = sorted(c.name for c in table.columns if c.kind not in ("partition_key", "clustering"))
+    known = (*table.partition_key, *table.clustering, *others)
+    for column in wanted or ():
         if column not in known:
             raise ConfigurationError(
                 f"table {table.name} has no column '{column}'{nearest(column, known)}"
             )
+    return tuple(wanted) if wanted is not None else known
+
+
+def text(value: str) -> str:
+    """A string in CQL."""
+    return "'" + value.replace("'", "''") + "'"
+
+
+def _select(columns: str, view: str, **where: str) -> str:
+    conditions = " AND ".join(f"{column} = {text(value)}" for column, value in where.items())
+    return f"SELECT {columns} FROM system_schema.{view} WHERE {conditions}"  # noqa: S608 - quoted
 
 
 def _refuse_view(ask: Ask, name: TableName) -> None:
     views = ask(
-        "SELECT base_table_name FROM system_schema.views"
-        " WHERE keyspace_name = %s AND view_name = %s",
-        name.keyspace,
-        name.table,
+        _select("base_table_name", "views", keyspace_name=name.keyspace, view_name=name.table)
     )
     if views:
         raise ConfigurationError(
             f"{name} is a materialized view, and a view may lag behind its table: rows could be"
-            f" missed or read twice. Train on its table {name.keyspace}.{views[0].base_table_name},"
-            " or on a copy"
+            f" missed or read twice. Train on its table"
+            f" {name.keyspace}.{views[0]['base_table_name']}, or on a copy"
         )
 
 
 def _refuse_virtual(ask: Ask, name: TableName) -> None:
-    virtual = ask("SELECT keyspace_name FROM system_virtual_schema.keyspaces")
-    if name.keyspace in {row.keyspace_name for row in virtual}:
+    if name.keyspace.startswith("system") and name.keyspace in {
+        row["keyspace_name"]
+        for row in ask("SELECT keyspace_name FROM system_virtual_schema.keyspaces")
+    }:
         raise ConfigurationError(
             f"{name} is a virtual table: each node makes up rows of its own about itself there,"
             " and they are no table to train on"

@@ -6,6 +6,7 @@ import hashlib
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 
 from insitu.databases.cassandra.cluster import shards
 from insitu.databases.cassandra.cluster.control import Control
@@ -115,10 +116,7 @@ class TopologyReader:
 
     def _table(self, membership: Membership) -> Table:
         if self._schema is None or self._schema[0] != membership.schema_version:
-
-            def ask(statement: str, *arguments: object) -> list[object]:
-                return self._control.rows(statement, *arguments, node=membership.asked)
-
+            ask = partial(self._control.mappings, node=membership.asked)
             self._schema = (membership.schema_version, find_table(ask, self._name))
         return self._schema[1]
 

@@ -154,3 +154,11 @@ class Data(Model):
             return f"{self.cassandra.keyspace}.{self.cassandra.table}"
         assert self.ignite is not None
         return self.ignite.cache
+
+    @property
+    def options(self) -> dict[str, str]:
+        """The database's own options, as `insitu.databases.DataSource` names them."""
+        if self.cassandra is None:
+            return {}
+        options = {"datacenter": self.cassandra.datacenter, "where": self.cassandra.where}
+        return {name: value for name, value in options.items() if value is not None}

@@ -37,6 +37,7 @@ def data_source(data: Data, secret: SecretFiles, service: Addresses) -> DataSour
         if reach.credentials
         else None,
         tls=_tls(reach.tls.secret_name, secret) if reach.tls else None,
+        options=data.options,
     )
 
 

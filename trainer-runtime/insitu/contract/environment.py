@@ -12,7 +12,7 @@ from pathlib import Path
 
 from insitu.contract.assignment import Assignment
 from insitu.contract.document import read_document
-from insitu.contract.names import ALL, IGNITE, Names, variables
+from insitu.contract.names import ALL, Names, variables
 from insitu.contract.standalone import assign
 from insitu.databases import Credentials, Database, DataSource, connect
 from insitu.errors import ConfigurationError, nearest
@@ -170,16 +170,17 @@ def _present(environ: Mapping[str, str], names: Names) -> bool:
 
 
 def _nothing_set(environ: Mapping[str, str]) -> str:
-    need = " ".join(f"{IGNITE(part)}=<cache>" for part in IGNITE.table)
+    least = [" ".join(f"{n(part)}=<{n.word(part)}>" for part in n.table) for n in ALL.values()]
     text = (
         f"no assignment. Insitu's operator and `insitu run` set {_ASSIGNMENT}. To run the script "
-        f"alone set at least {need} (and {IGNITE('HOST')}, default localhost, and "
-        f"{IGNITE('PORT')}, default {IGNITE.port})"
+        f"alone set at least {' or '.join(least)} (and HOST and PORT in the same way, default "
+        f"localhost and {' or '.join(str(n.port) for n in ALL.values())})"
     )
-    known = [IGNITE(part) for part in IGNITE.table]
-    similar = [name for name in environ if name.startswith(IGNITE.prefix)]
-    if similar:
-        text += f"; of these only {', '.join(sorted(similar))} is set{nearest(similar[0], known)}"
+    for names in ALL.values():
+        similar = sorted(name for name in environ if name.startswith(names.prefix))
+        if similar:
+            known = [names(part) for part in names.table]
+            text += f"; of these only {', '.join(similar)} is set{nearest(similar[0], known)}"
     return text
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -15,7 +16,8 @@ class Names:
     """The variables of one database: `prefix` and one of the names below.
 
     `table` are the names whose values, joined by dots, are `DataSource.table`. `parse` gives None
-    for all shards and raises ValueError for what it can't read.
+    for all shards and raises ValueError for what it can't read. `options` are those of
+    `DataSource.options`, in capitals.
     """
 
     kind: str
@@ -25,10 +27,16 @@ class Names:
     shards: str
     format: Callable[[Sequence[ShardId]], str]
     parse: Callable[[str], tuple[ShardId, ...] | None]
+    options: tuple[str, ...] = ()
 
     def __call__(self, name: str) -> str:
         """The full name of a variable."""
         return self.prefix + name
+
+    @staticmethod
+    def word(name: str) -> str:
+        """What stands for a value in messages: `cache` for CACHE_NAME."""
+        return name.removesuffix("_NAME").lower()
 
 
 def _format_partitions(shards: Sequence[ShardId]) -> str:
@@ -50,7 +58,31 @@ IGNITE = Names(
     parse=_parse_partitions,
 )
 
-ALL: Mapping[str, Names] = {names.kind: names for names in (IGNITE,)}
+_TOKEN_RANGE = re.compile(r"-?\d{1,19}:-?\d{1,19}", re.ASCII)
+
+
+def _parse_token_ranges(text: str) -> tuple[ShardId, ...] | None:
+    if text.strip() == "-1":
+        return None
+    ranges = [part.strip() for part in text.split(",")]
+    for part in ranges:
+        if not _TOKEN_RANGE.fullmatch(part):
+            raise ValueError(f"'{part}' is no range of tokens, as in -5:10")
+    return tuple(map(ShardId, ranges))
+
+
+CASSANDRA = Names(
+    kind="cassandra",
+    prefix="CASSANDRA_DATASET_",
+    port=9042,
+    table=("KEYSPACE", "TABLE"),
+    shards="TOKEN_RANGES",
+    format=",".join,
+    parse=_parse_token_ranges,
+    options=("DATACENTER", "WHERE"),
+)
+
+ALL: Mapping[str, Names] = {names.kind: names for names in (IGNITE, CASSANDRA)}
 
 
 def variables(
@@ -69,6 +101,7 @@ def variables(
         names.shards: names.format(shards),
     }
     values |= zip(names.table, source.table.split(".", len(names.table) - 1), strict=True)
+    values |= {option: source.options.get(option.lower()) for option in names.options}
     values |= _secrets(source.credentials)
     if tls := source.tls:
         values |= {

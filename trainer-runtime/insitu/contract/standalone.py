@@ -2,7 +2,7 @@
 
 The names are those that users of IgniteDataset know, with its meanings but for three: an empty
 value is an unset one, LOCAL can be switched off (`false`, `0`, `no`, `off`), and PART may be a
-list with ranges.
+list with ranges. Other databases have the same in their own words.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from insitu.contract.assignment import Assignment
 from insitu.contract.names import Names
-from insitu.databases import Credentials, Database, DataSource, Tls
+from insitu.databases import Credentials, Database, DataSource, Tls, refit
 from insitu.errors import ConfigurationError
 from insitu.topology import DatabaseNode, Shard, ShardId, Topology
 
@@ -87,7 +87,7 @@ def _shards(
     world: int,
 ) -> tuple[Shard, ...]:
     if listed is not None:
-        shards = {shard.id: shard for shard in topology.shards}
+        shards = {shard.id: shard for shard in refit(names.kind, topology, listed).shards}
         if unknown := [shard for shard in listed if shard not in shards]:
             raise ConfigurationError(
                 f"{names(names.shards)} names {unknown[0]}, but there are {len(shards)} of them"
@@ -164,6 +164,11 @@ class _Variables:
             table=".".join(self._environ[self._names(part)] for part in self._names.table),
             credentials=Credentials(user, password or "") if user else None,
             tls=self._tls(),
+            options={
+                option.lower(): value
+                for option in self._names.options
+                if (value := self.text(option)) is not None
+            },
         )
 
     def _tls(self) -> Tls | None:

@@ -11,7 +11,7 @@ offset and yields Arrow batches, so that a later reader may take the owner's fil
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -197,7 +197,7 @@ def connect(source: DataSource) -> Database:
     return database
 
 
-def refit(kind: str, topology: Topology, shards: Sequence[ShardId]) -> Topology:
+def refit(kind: str, topology: Topology, shards: Collection[ShardId]) -> Topology:
     """The same reading, in the shards that a running job was planned with.
 
     A job's shards stay the same for its whole life, because its cursor counts rows of each. Where

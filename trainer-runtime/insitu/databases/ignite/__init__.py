@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection
 
 from insitu.databases import DataSource
 from insitu.databases.ignite.database import IgniteDatabase
@@ -16,6 +16,6 @@ def connect(source: DataSource) -> IgniteDatabase:
     return IgniteDatabase(source)
 
 
-def refit(topology: Topology, shards: Sequence[ShardId]) -> Topology:  # noqa: ARG001 - of all
+def refit(topology: Topology, shards: Collection[ShardId]) -> Topology:  # noqa: ARG001 - of all
     """The topology as it is: partitions are the same for as long as a table is there."""
     return topology

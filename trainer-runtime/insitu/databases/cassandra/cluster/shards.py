@@ -10,7 +10,7 @@ from __future__ import annotations
 import bisect
 import dataclasses
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from insitu.databases.cassandra.cluster.ring import Segment
 from insitu.databases.cassandra.ranges import RING, TokenRange, format_range, parse_range
@@ -52,21 +52,20 @@ def shards(
     )
 
 
-def refit(topology: Topology, wanted: Sequence[ShardId]) -> Topology:
-    """The same reading, in the shards that a job began with.
+def refit(topology: Topology, wanted: Collection[ShardId]) -> Topology:
+    """The same reading, in the shards that a job began with, in the order of the ring.
 
     A shard that no live node holds all of has `parts`: its pieces by owners, in ascending order.
 
     Raises:
         ConfigurationError: an id in `wanted` is no token range.
     """
-    if [shard.id for shard in topology.shards] == list(wanted):
+    if {shard.id for shard in topology.shards} == set(wanted):
         return topology
     there = [(parse_range(shard.id), shard) for shard in topology.shards]
     ends = [tokens.end for tokens, _ in there]
     found = []
-    for name in wanted:
-        tokens = parse_range(name)
+    for tokens, name in sorted((parse_range(name), name) for name in wanted):
         first = bisect.bisect_right(ends, tokens.start)
         last = bisect.bisect_left(ends, tokens.end)
         found.append(_assembled(name, tokens, there[first : last + 1]))

@@ -27,7 +27,7 @@ from insitu_operator.core.objects.settings import TrainerSettings
 from insitu_operator.core.observed import Observed
 from insitu_operator.core.reconcile import reconcile
 from insitu_operator.kubernetes import Api, ApiProblem, Json
-from insitu_operator.shell.actions import Actions, Scene
+from insitu_operator.shell.actions import PLACES_SECONDS, Actions, Scene
 from insitu_operator.shell.databases import Databases
 from insitu_operator.shell.gathering import interest, missing_places, newest_commit, workers
 from insitu_operator.shell.herald import Herald
@@ -39,10 +39,6 @@ from insitu_operator.shell.problems import InTheWay, LookAgain, needs_person, no
 from insitu_operator.shell.recall import pods_of, recall
 from insitu_operator.shell.reporter import Reporter
 from insitu_operator.shell.sight import Sight
-
-AT_ONCE = 0.0
-PLACES_SECONDS = 1.0
-"""New pods announce themselves; this is for the case that they don't."""
 
 LONGEST_WAIT_SECONDS = 30.0
 FIRST_LOOK_SECONDS = 5.0
@@ -119,8 +115,8 @@ class Controller:
         memory = self._memory(key, body["metadata"]["uid"])
         try:
             return await self._run(key, body, memory)
-        except LookAgain:
-            return AT_ONCE
+        except LookAgain as again:
+            return again.seconds
         except ApiProblem as problem:
             if not nowhere_to_create(problem):
                 raise

@@ -11,6 +11,10 @@ from insitu_operator.kubernetes import ApiProblem, Json
 class LookAgain(Exception):
     """The cluster is not as this pass has seen it: nothing is wrong, look once more."""
 
+    def __init__(self, why: str, seconds: float = 0.0) -> None:
+        self.seconds = seconds
+        super().__init__(why)
+
 
 class InTheWay(InsituError):
     """An object of the name that Insitu needs belongs to somebody else.

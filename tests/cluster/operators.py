@@ -69,7 +69,10 @@ class Operator:
 
 @contextmanager
 def running(
-    space: Space, log: Path, variables: Mapping[str, str] | None = None
+    space: Space,
+    log: Path,
+    variables: Mapping[str, str] | None = None,
+    program: str = "insitu_operator.shell",
 ) -> Iterator[Operator]:
     """A replica that serves the namespace and has its Lease there. It is gone when the block ends.
 
@@ -77,6 +80,7 @@ def running(
         space: The namespace.
         log: A new file.
         variables: More of its environment.
+        program: The module that is run.
     """
     environment = os.environ | {
         "KUBECONFIG": str(space.cluster.kubeconfig),
@@ -85,7 +89,7 @@ def running(
         "INSITU_LISTEN": _NOWHERE,
         "INSITU_HEARTBEAT_LISTEN": _NOWHERE,
     }
-    command = [sys.executable, "-m", "insitu_operator.shell"]
+    command = [sys.executable, "-m", program]
     with log.open("wb") as stderr:
         process = subprocess.Popen(command, env=environment | dict(variables or {}), stderr=stderr)
     try:
@@ -136,7 +140,7 @@ async def inside(
         await task
 
 
-def until(true: Callable[[], bool], complaint: Callable[[], str]) -> None:
+def until(true: Callable[[], bool], complaint: Callable[[], object]) -> None:
     """Returns when it is true.
 
     Raises:

@@ -22,6 +22,7 @@ from testbed.cluster import Cluster
 from tests.cluster.accounts import account, rule
 from tests.cluster.manifests import Space
 from tests.cluster.operators import LEASE, inside, running, until
+from tests.cluster.watch_proxy import proxy
 
 ROOT = Path(__file__).parents[2]
 CRD = ROOT / "crds" / "insitu.dev_trainingjobs.yaml"
@@ -111,6 +112,19 @@ def test_without_the_api_server_the_leader_ends(space: Space, tmp_path: Path) ->
     finally:
         server.start()
         space.cluster.wait_ready()
+
+
+def test_an_operator_that_is_deaf_starts_again(space: Space, tmp_path: Path) -> None:
+    file = tmp_path / "kubeconfig"
+    with (
+        proxy(space.cluster.kubeconfig, file) as served,
+        running(space, tmp_path / "log", {"KUBECONFIG": str(file)}) as operator,
+    ):
+        operator.until_it_leads()
+        served.until_watched("pods")
+        served.error("pods", 500)
+        assert operator.ended() == Exit.WATCHES_ENDED
+    assert holder(space) == ""
 
 
 def test_a_leader_that_was_frozen_does_not_act_afterwards(space: Space, tmp_path: Path) -> None:

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 
 from insitu_operator.core.objects.names import MANAGED
 from insitu_operator.kubernetes import Json
 from insitu_operator.shell.metrics import Metrics
-from insitu_operator.shell.pulse import Pulse
-from insitu_operator.shell.watches import watch, watched_paths
+from insitu_operator.shell.pulse import SILENT_SECONDS, Pulse
+from insitu_operator.shell.watches import WatchesEnded, watch, watched_paths
+from testbed.cluster import Cluster
 from tests.cluster.manifests import Space
+from tests.cluster.operators import until
+from tests.cluster.watch_proxy import WatchProxy, proxy
 
-pytestmark = pytest.mark.cluster
+CRD = Path(__file__).parents[2] / "crds" / "insitu.dev_trainingjobs.yaml"
+
+pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("definition")]
 
 
 @dataclass
@@ -26,6 +32,7 @@ class Seen:
 
     events: list[tuple[str, str | None, str]] = field(default_factory=list)
     news: asyncio.Event = field(default_factory=asyncio.Event)
+    task: asyncio.Task[None] | None = None
 
     def training_job(self, kind: str | None, body: Json) -> None:
         self._note("trainingjobs", kind, body)
@@ -54,15 +61,27 @@ class Seen:
 
 
 @asynccontextmanager
-async def watching(space: Space, pulse: Pulse) -> AsyncIterator[Seen]:
+async def watching(
+    space: Space, pulse: Pulse | None = None, inactivity_seconds: float = 70
+) -> AsyncIterator[Seen]:
     seen, ready = Seen(), asyncio.Event()
-    task = asyncio.create_task(watch(seen, [space.name], pulse, Metrics(), ready))
+    pulse = pulse or Pulse(watched_paths([space.name]))
+    run = watch(seen, [space.name], pulse, Metrics(), ready, inactivity_seconds)
+    seen.task = task = asyncio.create_task(run)
     try:
         await ready.wait()
         yield seen
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+
+
+@pytest.fixture(scope="module")
+def definition(cluster: Cluster) -> Iterator[None]:
+    cluster.kubectl("apply", "--server-side", "-f", str(CRD))
+    cluster.kubectl("wait", "--for=condition=Established", f"-f={CRD}", "--timeout=30s")
+    yield
+    cluster.kubectl("delete", "-f", str(CRD))
 
 
 @pytest.fixture
@@ -83,7 +102,7 @@ def pod(space: Space, name: str, **labels: str) -> Json:
 @pytest.mark.usefixtures("kubeconfig")
 def test_only_managed_pods_are_heard_of(space: Space) -> None:
     async def main() -> list[tuple[str, str | None, str]]:
-        async with watching(space, Pulse(watched_paths([space.name]))) as seen:
+        async with watching(space) as seen:
             space.apply(pod(space, "stranger"), pod(space, "ours", **{MANAGED: "true"}))
             await seen.until(lambda: seen.has("ours"))
             space.kubectl("delete", "pod", "ours", "stranger")
@@ -98,7 +117,7 @@ def test_what_was_there_before_is_heard_of_as_listed(space: Space) -> None:
     space.apply(pod(space, "ours", **{MANAGED: "true"}))
 
     async def main() -> None:
-        async with watching(space, Pulse(watched_paths([space.name]))) as seen:
+        async with watching(space) as seen:
             expected = {("pods", None, "ours")}
             expected |= {("nodes", None, node.name) for node in space.cluster.nodes}
             await seen.until(lambda: expected <= set(seen.events))
@@ -112,7 +131,7 @@ def test_nothing_is_written_on_an_object(space: Space) -> None:
     before = json.loads(space.kubectl("get", "pod", "ours", "-o", "json"))["metadata"]
 
     async def main() -> None:
-        async with watching(space, Pulse(watched_paths([space.name]))) as seen:
+        async with watching(space) as seen:
             await seen.until(lambda: ("pods", None, "ours") in seen.events)
 
     asyncio.run(main())
@@ -126,7 +145,7 @@ def test_watches_go_on_after_the_api_server_was_away(space: Space) -> None:
     server = space.cluster.api_server
 
     async def main() -> None:
-        async with watching(space, Pulse(watched_paths([space.name]))) as seen:
+        async with watching(space) as seen:
             await seen.until(lambda: any(plural == "nodes" for plural, _, _ in seen.events))
             server.kill()
             server.start()
@@ -139,3 +158,58 @@ def test_watches_go_on_after_the_api_server_was_away(space: Space) -> None:
     finally:
         server.start()
         space.cluster.wait_ready()
+
+
+@pytest.mark.usefixtures("kubeconfig")
+def test_each_watch_is_seen_to_live(space: Space) -> None:
+    now = iter([0.0, 2 * SILENT_SECONDS, *[2 * SILENT_SECONDS] * 10_000])
+
+    async def main() -> None:
+        pulse = Pulse(watched_paths([space.name]), lambda: next(now))
+        assert pulse.problem()
+        async with watching(space, pulse) as seen:
+            # Something happens only after its watch began.
+            await seen.until(lambda: any(plural == "nodes" for plural, _, _ in seen.events))
+            await asyncio.to_thread(until, lambda: pulse.problem() is None, pulse.problem)
+
+    asyncio.run(main())
+
+
+@contextmanager
+def cut_watches(
+    space: Space, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[WatchProxy]:
+    file = tmp_path / "kubeconfig"
+    with proxy(space.cluster.kubeconfig, file) as served:
+        monkeypatch.setenv("KUBECONFIG", str(file))
+        yield served
+
+
+@pytest.mark.parametrize("cut", ["gone", "closed", "silent"])
+def test_a_watch_that_was_cut_misses_nothing(
+    space: Space, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cut: str
+) -> None:
+    async def main(served: WatchProxy) -> None:
+        async with watching(space, inactivity_seconds=2) as seen:
+            await asyncio.to_thread(served.until_watched, "pods")
+            getattr(served, cut)("pods")
+            space.apply(pod(space, "late", **{MANAGED: "true"}))
+            await seen.until(lambda: seen.has("late"))
+
+    with cut_watches(space, tmp_path, monkeypatch) as served:
+        asyncio.run(main(served))
+
+
+def test_watches_end_when_the_api_server_fails_inside_of_one(
+    space: Space, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def main(served: WatchProxy) -> None:
+        async with watching(space) as seen:
+            await asyncio.to_thread(served.until_watched, "pods")
+            served.error("pods", 500)
+            assert seen.task
+            with pytest.raises(WatchesEnded):
+                await asyncio.wait_for(seen.task, 30)
+
+    with cut_watches(space, tmp_path, monkeypatch) as served:
+        asyncio.run(main(served))

@@ -1,7 +1,7 @@
 """Whether watches still bring bytes.
 
-An idle watch brings a bookmark about every minute, and kopf begins it anew after 70 silent seconds.
-So a watch without a byte and without a new beginning for much longer is one that nobody reads.
+An idle watch brings a bookmark about every minute, and kopf begins a silent one anew. So a watch
+without a byte and without a new beginning for much longer is one that nobody reads.
 """
 
 from __future__ import annotations
@@ -13,7 +13,10 @@ from types import SimpleNamespace
 
 import aiohttp
 
-SILENT_SECONDS = 210.0
+INACTIVITY_SECONDS = 70.0
+"""Bookmarks come every minute, and what is missed is kept by the API server for 75 seconds."""
+
+SILENT_SECONDS = 3 * INACTIVITY_SECONDS
 
 
 @dataclass(slots=True)

@@ -19,7 +19,7 @@ from insitu_operator.shell.probes import routes, serve
 from insitu_operator.shell.pulse import Pulse
 from insitu_operator.shell.settings import Settings
 from insitu_operator.shell.tasks import Tasks, first
-from insitu_operator.shell.watches import watch, watched_paths
+from insitu_operator.shell.watches import WatchesEnded, watch, watched_paths
 
 _log = logging.getLogger(__name__)
 
@@ -171,9 +171,11 @@ class Replica:
         if isinstance(error, LeaseLost):
             _log.error("this replica leads no more: %s", error)
             return Exit.LEASE_LOST
-        if error is not None:
-            _log.error("%s ended", ended.get_name(), exc_info=error)
+        if isinstance(error, WatchesEnded):
+            _log.error("this replica is deaf: %s", error)
             return Exit.WATCHES_ENDED
+        if error is not None:
+            raise error
         # Watches end without an error when a signal came before it could be taken back.
         return Exit.STOPPED
 

@@ -14,10 +14,18 @@ import aiohttp
 import kopf
 
 from insitu.api import GROUP, VERSION
+from insitu.errors import InsituError
 from insitu_operator.core.objects.names import MANAGED
 from insitu_operator.kubernetes import Json, paths
 from insitu_operator.shell.metrics import Metrics
-from insitu_operator.shell.pulse import Pulse
+from insitu_operator.shell.pulse import INACTIVITY_SECONDS, Pulse
+
+_END_SECONDS = 0.5
+_TLS_END_SECONDS = 0.1
+
+
+class WatchesEnded(InsituError):
+    """Nothing is heard any more: this process has to start again."""
 
 
 class Sight(Protocol):
@@ -43,7 +51,12 @@ def watched_paths(namespaces: Sequence[str]) -> list[str]:
 
 
 async def watch(
-    sight: Sight, namespaces: Sequence[str], pulse: Pulse, metrics: Metrics, ready: asyncio.Event
+    sight: Sight,
+    namespaces: Sequence[str],
+    pulse: Pulse,
+    metrics: Metrics,
+    ready: asyncio.Event,
+    inactivity_seconds: float = INACTIVITY_SECONDS,
 ) -> None:
     """Tells `sight` everything, until it is cancelled or a watch can't go on.
 
@@ -56,15 +69,46 @@ async def watch(
         pulse: Of `watched_paths`.
         metrics: Counts events.
         ready: Set when kopf has started.
+        inactivity_seconds: A watch that brings nothing for so long begins anew, from where it was.
+
+    Raises:
+        WatchesEnded: one of them met what it can't get over.
     """
-    await kopf.operator(
-        registry=_registry(sight, pulse, metrics),
-        settings=_settings(),
-        standalone=True,
-        clusterwide=not namespaces,
-        namespaces=namespaces,
-        ready_flag=ready,
+    registry = _registry(sight, pulse, metrics)
+    ending = asyncio.Event()
+
+    @kopf.on.cleanup(registry=registry)
+    async def cleanup(**_: Any) -> None:
+        ending.set()
+
+    # Older than kopf, which waits for tasks that are younger than itself.
+    ended = asyncio.create_task(ending.wait(), name="kopf ends")
+    await asyncio.sleep(0)
+    running = asyncio.create_task(
+        kopf.operator(
+            registry=registry,
+            settings=_settings(inactivity_seconds),
+            standalone=True,
+            clusterwide=not namespaces,
+            namespaces=namespaces,
+            ready_flag=ready,
+        ),
+        name="kopf",
     )
+    try:
+        await asyncio.wait([running, ended], return_when=asyncio.FIRST_COMPLETED)
+        # When one watch fails, kopf lets the others try to go on without a session, for minutes.
+        await asyncio.wait([running], timeout=_END_SECONDS)
+        if not running.done():
+            raise WatchesEnded("a watch failed; the log says which")
+        if (error := running.exception()) is not None:
+            raise WatchesEnded(str(error)) from error
+    finally:
+        ended.cancel()
+        running.cancel()
+        await asyncio.wait([running], timeout=_END_SECONDS)
+        # As aiohttp advises: TLS connections that are closed need a moment to be gone.
+        await asyncio.sleep(_TLS_END_SECONDS)
 
 
 def _registry(sight: Sight, pulse: Pulse, metrics: Metrics) -> kopf.OperatorRegistry:
@@ -112,13 +156,14 @@ def _body(event: kopf.RawEvent) -> Json:
     return dict(event["object"])
 
 
-def _settings() -> kopf.OperatorSettings:
+def _settings(inactivity_seconds: float) -> kopf.OperatorSettings:
     settings = kopf.OperatorSettings()
     # Neither CustomResourceDefinitions nor namespaces are looked for: fewer rights.
     settings.scanning.disabled = True
     settings.posting.enabled = False
     settings.watching.label_selectors["v1", "pods"] = f"{MANAGED}=true"
     settings.watching.chunk_size = 500
+    settings.watching.inactivity_timeout = inactivity_seconds
     settings.watching.reconnect_backoff = 1.0
     settings.watching.connect_timeout = 5.0
     settings.networking.request_timeout = 30.0
@@ -126,5 +171,6 @@ def _settings() -> kopf.OperatorSettings:
     settings.networking.error_backoffs = [0.5, 1.0] + [2.0] * 100
     settings.queueing.idle_timeout = 1.0
     settings.queueing.exit_timeout = 1.0
-    settings.process.ultimate_exiting_timeout = 20.0
+    # When it ends, kopf would kill this process some time later, whatever else runs here.
+    settings.process.ultimate_exiting_timeout = None
     return settings

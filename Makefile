@@ -1,19 +1,23 @@
 # `make` alone lists what there is. Every target sets up what it needs first.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-cluster bench check generate format
+.PHONY: help setup demo demo-cluster test test-cluster bench check generate format
 
 bin := .venv/bin
 # A heading between the parts of a long output.
 part = @printf '\n== %s\n' '$(1)'
 
 help: ## List these targets
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "make %-12s %s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "make %-13s %s\n", $$1, $$2}'
 
 setup: ## Install all that the other targets need (instant when nothing changed)
 	@testbed/setup
 
 demo: setup ## Train on three real Ignite nodes, with a trainer killed on the way
 	@$(bin)/python -m examples.digits.demo
+
+demo-cluster: setup ## The same on a real Kubernetes (the first time it builds one: a quarter of an hour)
+	@$(bin)/python -m testbed cluster build
+	@$(bin)/python -m examples.digits.demo_cluster
 
 check: setup ## Lint, types, import rules and unit tests: fast
 	$(call part,Lint)

@@ -7,7 +7,6 @@ the middle of it. Ends with 0 only if everything that it set out to show has bee
 from __future__ import annotations
 
 import json
-import re
 import shutil
 import subprocess
 import sys
@@ -18,15 +17,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
-from rich.console import Console
 
 from examples.digits.data import write_training_rows
+from examples.digits.show import WANTED_ACCURACY, accuracy, command, console, insitu, say
 from testbed import ignite
 
 HERE = Path(__file__).parent
 KILL_AT_STEP = 120
-WANTED_ACCURACY = 0.97
-console = Console(highlight=False)
 
 
 def main() -> int:
@@ -40,26 +37,27 @@ def main() -> int:
         job = work / "job.yaml"
         job.write_text((HERE / "job.yaml").read_text().replace("127.0.0.1:10800", endpoint))
 
-        _say("Load 1,437 handwritten digits, each row on two of the three nodes")
+        say("Load 1,437 handwritten digits, each row on two of the three nodes")
         rows = write_training_rows(work)
-        _insitu("load", rows, "--ignite", endpoint, "--table", "DIGITS", "--key", "id",
+        insitu("load", rows, "--ignite", endpoint, "--table", "DIGITS", "--key", "id",
                 "--backups", "1")  # fmt: skip
-        _say("Plan: who would read what")
-        _insitu("plan", job)
-        _say(f"Train, and kill one trainer after step {KILL_AT_STEP}")
+        say("Plan: who would read what")
+        insitu("plan", job)
+        say(f"Train, and kill one trainer after step {KILL_AT_STEP}")
         killed = _train(job)
-        _say("The model it left behind, on digits that never were in the database")
-        accuracy = _accuracy(work)
-        _say("The checkpoints it kept")
-        _insitu("checkpoints", job)
-        failures = list(_broken_claims(_status(job), killed, accuracy))
+        say("The model it left behind, on digits that never were in the database")
+        store = (work / ".insitu" / "digits" / "checkpoints").as_uri()
+        reached = accuracy(work, store)
+        say("The checkpoints it kept")
+        insitu("checkpoints", job)
+        failures = list(_broken_claims(_status(job), killed, reached))
     console.print()
     for failure in failures:
         console.print(f"[red]not as promised:[/] {failure}")
     if not failures:
         seconds = time.monotonic() - began
         console.print(
-            f"[green]All as promised[/] in {seconds:.0f} s: accuracy {accuracy:.3f}, every row read"
+            f"[green]All as promised[/] in {seconds:.0f} s: accuracy {reached:.3f}, every row read"
             " beside its database node, one trainer killed and nothing lost."
         )
     return 1 if failures else 0
@@ -67,7 +65,7 @@ def main() -> int:
 
 @contextmanager
 def _three_nodes() -> Iterator[ignite.Cluster]:
-    _say("Start three Apache Ignite nodes")
+    say("Start three Apache Ignite nodes")
     began = time.monotonic()
     with ignite.start(nodes=3) as cluster:
         for node in cluster.nodes:
@@ -79,7 +77,7 @@ def _three_nodes() -> Iterator[ignite.Cluster]:
 def _train(job: Path) -> str | None:
     """Runs the job and kills one trainer on the way; says which, None if there was no chance."""
     killed = None
-    with subprocess.Popen(_command("run", job)) as run:
+    with subprocess.Popen(command("run", job)) as run:
         while run.poll() is None:
             if killed is None and _step(job) >= KILL_AT_STEP and (pid := _trainer(run.pid)):
                 psutil.Process(pid).kill()
@@ -102,23 +100,12 @@ def _trainer(run: int) -> int | None:
     return max(scripts, default=None)
 
 
-def _accuracy(work: Path) -> float:
-    store = (work / ".insitu" / "digits" / "checkpoints").as_uri()
-    said = subprocess.run(
-        [sys.executable, "evaluate.py", store, "digits"],
-        cwd=work, check=True, capture_output=True, text=True,
-    ).stdout  # fmt: skip
-    console.print("  " + said.strip())
-    found = re.search(r"accuracy ([0-9.]+)", said)
-    return float(found[1]) if found else 0.0
-
-
-def _broken_claims(status: dict[str, object], killed: str | None, accuracy: float) -> Iterator[str]:
+def _broken_claims(status: dict[str, object], killed: str | None, reached: float) -> Iterator[str]:
     locality, restarts = status.get("locality"), status.get("restarts", 0)
     assert isinstance(locality, dict)
     assert isinstance(restarts, int)
-    if accuracy < WANTED_ACCURACY:
-        yield f"accuracy {accuracy:.3f} is below {WANTED_ACCURACY}"
+    if reached < WANTED_ACCURACY:
+        yield f"accuracy {reached:.3f} is below {WANTED_ACCURACY}"
     if killed is None or restarts < 1:
         yield "no trainer was killed, or the job did not notice"
     if locality.get("remote") or locality.get("bytesRemote") or not locality.get("bytesLocal"):
@@ -137,18 +124,6 @@ def _status(job: Path) -> dict[str, object]:
         return {}
     assert isinstance(found, dict)
     return found
-
-
-def _insitu(*arguments: object) -> None:
-    subprocess.run(_command(*arguments), check=True)
-
-
-def _command(*arguments: object) -> list[str]:
-    return [sys.executable, "-m", "insitu_operator", *(str(one) for one in arguments)]
-
-
-def _say(what: str) -> None:
-    console.print(f"\n[bold blue]▸ {what}[/]")
 
 
 if __name__ == "__main__":

@@ -28,6 +28,8 @@ _NEEDED = {
     "socat": "socat",  # carries kubectl port-forward
     "sysctl": "procps",
 }
+# A kubelet and its container runtime take some dozens; the kernel's 128 are for two clusters.
+_INOTIFY, _INSTANCES = Path("/proc/sys/fs/inotify/max_user_instances"), 1024
 _SYSTEM = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -45,6 +47,8 @@ def installed() -> None:
         raise Unsuitable("the testbed's Kubernetes needs Linux: its nodes are made of namespaces")
     if os.geteuid() != 0:
         raise Unsuitable("only root may create a node's namespaces: run this with sudo")
+    if int(_INOTIFY.read_text()) < _INSTANCES:
+        _INOTIFY.write_text(str(_INSTANCES))
     missing = _missing()
     if not missing:
         return

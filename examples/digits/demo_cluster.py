@@ -1,0 +1,226 @@
+"""`make demo-cluster`: from nothing to a finished TrainingJob on a real Kubernetes of three nodes.
+
+Ignite as a StatefulSet, the operator from its Helm chart, the digits, one `kubectl apply`; while it
+trains, the pod of one database node is deleted. Ends with 0 only if everything that it set out to
+show has been seen.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from examples.digits.data import write_training_rows
+from examples.digits.show import WANTED_ACCURACY, accuracy, console, insitu, say
+from testbed import cluster, images, s3
+from testbed.cluster import ignite
+
+HERE = Path(__file__).parent
+REPOSITORY = HERE.parents[1]
+NAMESPACE = "ml"
+BUCKET = "checkpoints"
+DELETE_AT_STEP = 60
+LONGEST_SECONDS = 600.0
+_RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
+_BESIDE = (
+    "custom-columns=POD:.metadata.name,NODE:.spec.nodeName,PHASE:.status.phase,"
+    "PARTITIONS:.metadata.annotations.insitu\\.dev/env-IGNITE_DATASET_PART"
+)
+
+
+def main() -> int:
+    """Runs the demo; 0 when every claim held."""
+    began = time.monotonic()
+    with (
+        tempfile.TemporaryDirectory(prefix="insitu-demo-") as folder,
+        _kubernetes() as kubernetes,
+        s3.start(kubernetes.host) as store,
+    ):
+        show = _Show(kubernetes, store, Path(folder))
+        failures = list(show.run())
+    console.print()
+    for failure in failures:
+        console.print(f"[red]not as promised:[/] {failure}")
+    if not failures:
+        console.print(
+            f"[green]All as promised[/] in {time.monotonic() - began:.0f} s: every trainer beside"
+            " its database pod, every row read there, one database node lost on the way and no row."
+        )
+    return 1 if failures else 0
+
+
+@contextmanager
+def _kubernetes() -> Iterator[cluster.Cluster]:
+    say("Build the images of operator and trainer (kept for the next time)")
+    built = [images.operator(), images.trainer_torch(), ignite.image()]
+    say("Start a Kubernetes of three nodes")
+    began = time.monotonic()
+    with cluster.start(3, images=built) as kubernetes:
+        console.print(kubernetes.kubectl("get", "nodes").rstrip())
+        console.print(f"  ready after {time.monotonic() - began:.1f} s")
+        yield kubernetes
+
+
+class _Show:
+    def __init__(self, kubernetes: cluster.Cluster, store: s3.Server, work: Path) -> None:
+        self._kubernetes = kubernetes
+        self._store = store
+        self._work = work
+
+    def run(self) -> Iterator[str]:
+        """Every claim that did not hold."""
+        database = self._database()
+        self._operator()
+        self._load(database)
+        self._apply()
+        with self._watched():
+            placed = self._wait_for_step(DELETE_AT_STEP)
+            yield from self._misplaced(database)
+            say(f"Delete the pod of one database node, after step {placed}")
+            database.delete(database.pods[0].name)
+            console.print("  the operator makes a new plan, from the last checkpoint on")
+            self._kubectl("wait", "--for=condition=Finished", "tjob/digits", "--timeout=10m")
+        yield from self._end()
+
+    def _database(self) -> ignite.Database:
+        say("Start Apache Ignite as a StatefulSet, one pod on each node")
+        labels = {"name": NAMESPACE, "labels": _RESTRICTED}
+        self._kubernetes.kubectl.apply(
+            {"apiVersion": "v1", "kind": "Namespace", "metadata": labels}
+        )
+        database = ignite.start(self._kubernetes, NAMESPACE)
+        self._print("get", "pods", "-o", "wide")
+        return database
+
+    def _operator(self) -> None:
+        say("Install the operator: helm install insitu charts/insitu")
+        operator, trainer = images.operator().name, images.trainer_torch().name
+        values = [
+            "replicas=1",
+            *_image("images.operator", operator),
+            *_image("images.trainers.torch", trainer),
+        ]
+        settings = [f"--set={value}" for value in values]
+        chart = str(REPOSITORY / "charts" / "insitu")
+        helm = self._kubernetes.helm
+        console.print(helm("install", "insitu", chart, "-n", NAMESPACE, "--wait", *settings))
+
+    def _load(self, database: ignite.Database) -> None:
+        say("Load 1,437 handwritten digits, each row on two of the three database nodes")
+        host, port = database.endpoints[0]
+        rows = write_training_rows(self._work)
+        insitu("load", rows, "--ignite", f"{host}:{port}", "--table", "DIGITS", "--key", "id",
+               "--backups", "1")  # fmt: skip
+        database.wait_rebalanced()
+
+    def _apply(self) -> None:
+        say("kubectl apply -f examples/digits/kubernetes/job.yaml")
+        self._store.create_bucket(BUCKET)
+        key, secret = self._store.access_key, self._store.secret_key
+        self._kubectl("create", "secret", "generic", "checkpoint-store",
+                      f"--from-literal=accessKeyId={key}",
+                      f"--from-literal=secretAccessKey={secret}")  # fmt: skip
+        scripts = [f"--from-file={HERE / name}" for name in ("train.py", "model.py")]
+        self._kubectl("create", "configmap", "digits", *scripts)
+        manifest = (HERE / "kubernetes" / "job.yaml").read_text()
+        manifest = manifest.replace("http://s3.storage:7070", self._store.endpoint)
+        (self._work / "job.yaml").write_text(manifest)
+        self._print("apply", "-f", str(self._work / "job.yaml"))
+
+    @contextmanager
+    def _watched(self) -> Iterator[None]:
+        """Prints what `kubectl get tjob --watch` prints."""
+        command = [*self._kubernetes.kubectl.command, "-n", NAMESPACE, "get", "tjob", "--watch"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as watch:
+            assert watch.stdout is not None
+            relay = threading.Thread(target=_relay, args=(watch.stdout,), daemon=True)
+            relay.start()
+            try:
+                yield
+            finally:
+                watch.terminate()
+                relay.join(timeout=5)
+
+    def _wait_for_step(self, wanted: int) -> int:
+        deadline = time.monotonic() + LONGEST_SECONDS
+        while time.monotonic() < deadline:
+            status = self._status()
+            step = int((status.get("trainerStatus") or {}).get("step", 0))
+            if step >= wanted or _finished(status):
+                return step
+            time.sleep(0.2)
+        raise SystemExit(f"the job took no step {wanted} in {LONGEST_SECONDS:.0f} s")
+
+    def _misplaced(self, database: ignite.Database) -> Iterator[str]:
+        say("Each trainer beside its database pod, with that node's partitions")
+        self._print("get", "pods", "-l", "insitu.dev/job=digits", "-o", _BESIDE)
+        machines = {pod.name: pod.node for pod in database.pods}
+        nodes = self._status().get("nodes", [])
+        for rank in nodes:
+            if rank["node"] != machines.get(rank["databaseNode"]):
+                yield f"rank {rank['rank']} is on {rank['node']}, not beside {rank['databaseNode']}"
+        if len(nodes) != len(machines):
+            yield f"{len(nodes)} ranks for {len(machines)} database nodes"
+
+    def _end(self) -> Iterator[str]:
+        say("What the job says of itself at the end")
+        self._print("get", "tjob", "-o", "wide")
+        self._print("get", "events", "--field-selector=involvedObject.kind=TrainingJob",
+                    "-o", "custom-columns=REASON:.reason,MESSAGE:.message")  # fmt: skip
+        status = self._status()
+        say("The model in the store, on digits that never were in the database")
+        os.environ.update({**self._store.environment, "AWS_ALLOW_HTTP": "true"})
+        for name in ("evaluate.py", "model.py", "data.py"):
+            shutil.copy(HERE / name, self._work)
+        reached = accuracy(self._work, f"s3://{BUCKET}/digits")
+        say("Its checkpoints")
+        insitu("checkpoints", self._work / "job.yaml", "--store", f"s3://{BUCKET}/digits")
+        if not any(c["type"] == "Complete" and c["status"] == "True" for c in status["conditions"]):
+            yield "the job is not Complete"
+        if reached < WANTED_ACCURACY:
+            yield f"accuracy {reached:.3f} is below {WANTED_ACCURACY}"
+        if not status.get("restarts"):
+            yield "the lost database node led to no new plan"
+        locality = status.get("locality", {})
+        if locality.get("bytesRemote") or not locality.get("bytesLocal"):
+            yield f"not every row was read beside its database node: {locality}"
+
+    def _status(self) -> dict[str, Any]:
+        found = json.loads(self._kubectl("get", "tjob", "digits", "-o", "json"))
+        status: dict[str, Any] = found.get("status", {})
+        return status
+
+    def _print(self, *arguments: str) -> None:
+        console.print(self._kubectl(*arguments).rstrip())
+
+    def _kubectl(self, *arguments: str) -> str:
+        return self._kubernetes.kubectl("-n", NAMESPACE, *arguments)
+
+
+def _relay(lines: IO[str]) -> None:
+    for line in lines:
+        console.print(line.rstrip())
+
+
+def _image(where: str, name: str) -> list[str]:
+    repository, _, tag = name.rpartition(":")
+    return [f"{where}.repository={repository}", f"{where}.tag={tag}"]
+
+
+def _finished(status: dict[str, Any]) -> bool:
+    conditions = status.get("conditions", [])
+    return any(c["type"] == "Finished" and c["status"] == "True" for c in conditions)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -151,12 +151,12 @@ def test_a_decimal_has_no_tensor_until_it_is_cast() -> None:
 
 
 def test_octets_are_the_unsigned_numbers_of_the_original() -> None:
-    octets = Reading(octets=True)
-    [leaf], flat = leaf_and_arrays(pa.array([b"\xff", b"ab"]), octets)
+    original = Reading(original=True)
+    [leaf], flat = leaf_and_arrays(pa.array([b"\xff", b"ab"]), original)
     assert (leaf.dtype, leaf.lists, flat) == ("uint8", 1, [[255, 97, 98], [0, 1, 3]])
-    [leaf], flat = leaf_and_arrays(pa.array([-1, 1], pa.int8()), octets)
+    [leaf], flat = leaf_and_arrays(pa.array([-1, 1], pa.int8()), original)
     assert (leaf.dtype, flat) == ("uint8", [[255, 1]])
-    _, flat = leaf_and_arrays(pa.array([b"ab", None]), Reading(octets=True, nulls="fill"))
+    _, flat = leaf_and_arrays(pa.array([b"ab", None]), Reading(original=True, nulls="fill"))
     assert flat == [[97, 98], [0, 2, 2]]
 
 

@@ -1,5 +1,6 @@
 """Training with TensorFlow, beside the database. Importing it does not import TensorFlow."""
 
 from insitu.tensorflow.dataset import dataset
+from insitu.tensorflow.key_value import IgniteDataset
 
-__all__ = ["dataset"]
+__all__ = ["IgniteDataset", "dataset"]

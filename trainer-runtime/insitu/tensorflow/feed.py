@@ -127,7 +127,7 @@ def _sample(reader: Reader, shards: Sequence[Shard]) -> pa.RecordBatch | None:
 
 def _in_turn(reader: Reader, shards: Sequence[Shard]) -> Iterator[pa.RecordBatch]:
     """Shards one after the other; some are opened ahead, for that starts their reading."""
-    waiting = deque(shard for shard in shards if shard.weight)
+    waiting = deque(shards)
     ahead: deque[ShardStream] = deque()
     try:
         while waiting or ahead:

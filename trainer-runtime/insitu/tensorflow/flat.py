@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -29,26 +29,45 @@ def arrays(batch: pa.RecordBatch, leaves: Sequence[Leaf], reading: Reading) -> l
     """
     flat: list[Values] = []
     for leaf, found in zip(leaves, walk(batch, reading), strict=True):
-        values = _values(leaf.name, found.values, reading)
+        values = _values(found.name, found.values, reading)
         if leaf.shape is None:
             flat += [values, *found.splits]
         else:
-            _check_shape(leaf, found.splits)
-            flat.append(values.reshape(batch.num_rows, *leaf.shape))
+            flat.append(values.reshape(batch.num_rows, *_sizes(found.name, leaf, found.splits)))
     return flat
 
 
-def _check_shape(leaf: Leaf, splits: Splits) -> None:
+def runs(batch: pa.RecordBatch, leaves: Sequence[Leaf], reading: Reading) -> Iterator[Any]:
+    """`batch` in as few slices as there can be with lists of one length each, where a leaf's
+    shape leaves its length open. Tables of vectors come out whole.
+    """
+    cuts = {batch.num_rows}
+    for leaf, found in zip(leaves, walk(batch, reading), strict=True):
+        if leaf.shape == (None,):
+            lengths = np.diff(found.splits[0])
+            cuts.update((np.flatnonzero(np.diff(lengths)) + 1).tolist())
+    start = 0
+    for end in sorted(cuts):
+        yield batch.slice(start, end - start)
+        start = end
+
+
+def _sizes(name: str, leaf: Leaf, splits: Splits) -> tuple[int, ...]:
+    """The lengths of all lists of each level."""
     assert leaf.shape is not None
-    for size, ends in zip(leaf.shape, splits, strict=True):
+    sizes = []
+    for wanted, ends in zip(leaf.shape, splits, strict=True):
         lengths = np.diff(ends)
+        size = int(lengths[0]) if wanted is None and lengths.size else wanted or 0
         wrong = lengths[lengths != size]
         if wrong.size:
             raise UnsupportedType(
-                leaf.name,
+                name,
                 f"a list of {wrong[0]} elements, where `shapes` or the first rows have {size}: "
-                f"give shapes={{'{leaf.name}': None}} for rows of different lengths",
+                f"give shapes={{'{name}': None}} for rows of different lengths",
             )
+        sizes.append(size)
+    return tuple(sizes)
 
 
 def _values(name: str, column: pa.Array, reading: Reading) -> Values:

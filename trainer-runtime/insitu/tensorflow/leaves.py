@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 
 from insitu.errors import ConfigurationError, UnsupportedType, nearest
-from insitu.tensorflow.reading import Leaf, Reading, Shape
+from insitu.tensorflow.reading import Leaf, OpenShape, Reading
 from insitu.tensorflow.walk import Found, Splits, is_bytes, walk
 
 
@@ -36,7 +36,7 @@ def dtype_of(name: str, kind: pa.DataType, reading: Reading) -> str:
     Raises:
         UnsupportedType: there is none; says what to cast to.
     """
-    if kind == pa.int8() and reading.octets:
+    if kind == pa.int8() and reading.original:
         return "uint8"
     if is_bytes(kind) or _is_text(kind) or pa.types.is_null(kind) or kind == pa.uuid():
         return "string"
@@ -56,7 +56,7 @@ def dtype_of(name: str, kind: pa.DataType, reading: Reading) -> str:
 def _leaf(found: Found, reading: Reading) -> Leaf:
     dtype = dtype_of(found.name, found.values.type, reading)
     lists = len(found.splits)
-    shape: Shape | None = None
+    shape: OpenShape | None = None
     said = reading.shapes.get(found.name)
     if said is not None and len(said) != lists:
         raise ConfigurationError(
@@ -66,12 +66,14 @@ def _leaf(found: Found, reading: Reading) -> Leaf:
         shape = said
     elif not lists:
         shape = ()
+    elif found.direct and reading.original:
+        shape = (None,) if lists == 1 and _lengths(found.splits) else None
     elif found.direct and dtype != "string":
         shape = _lengths(found.splits)
     return Leaf(found.path, dtype, lists, shape)
 
 
-def _lengths(splits: Splits) -> Shape | None:
+def _lengths(splits: Splits) -> OpenShape | None:
     """The lengths that all lists of each level have; None where they differ or there are none."""
     lengths = [np.diff(ends) for ends in splits]
     if not all(each.size and each[0] and (each == each[0]).all() for each in lengths):

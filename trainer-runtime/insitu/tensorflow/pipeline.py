@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from insitu.tensorflow.flat import arrays
+from insitu.tensorflow.flat import arrays, runs
 from insitu.tensorflow.reading import Leaf, Path, Reading
 from insitu.tensorflow.require import tensorflow
 
@@ -28,7 +28,8 @@ def batches_of_rows(
 
     def flat() -> Iterator[tuple[Any, ...]]:
         for block in blocks():
-            yield tuple(arrays(block, leaves, reading))
+            for rows in runs(block, leaves, reading):
+                yield tuple(arrays(rows, leaves, reading))
 
     def nested(*flat: Any) -> Any:
         return nest((leaf.path for leaf in leaves), _tensors(tf, flat, leaves))
@@ -47,13 +48,13 @@ def with_options(dataset: Any) -> Any:
 
 
 def nest(paths: Iterable[Path], values: Iterable[Any]) -> dict[str, Any]:
-    """Values by their paths.
+    """Values by their paths, in alphabetical order as TensorFlow itself takes dictionaries.
 
     >>> nest([("id",), ("at", "x"), ("at", "y")], [1, 2, 3])
-    {'id': 1, 'at': {'x': 2, 'y': 3}}
+    {'at': {'x': 2, 'y': 3}, 'id': 1}
     """
     whole: dict[str, Any] = {}
-    for path, value in zip(paths, values, strict=True):
+    for path, value in sorted(zip(paths, values, strict=True), key=lambda pair: pair[0]):
         place = whole
         for part in path[:-1]:
             place = place.setdefault(part, {})

@@ -26,6 +26,8 @@ import pyarrow as pa
 from insitu.errors import ConfigurationError, nearest
 
 Shape: TypeAlias = tuple[int, ...]
+#: None is a length that differs from batch to batch.
+OpenShape: TypeAlias = tuple[int | None, ...]
 Path: TypeAlias = tuple[str, ...]
 Nulls: TypeAlias = Literal["refuse", "fill"] | Mapping[str, object]
 
@@ -44,13 +46,14 @@ class Reading:
         nulls: `refuse` raises for them; `fill` takes NaN for floats, 0 for integers, False, empty
             text, and no elements for lists. A mapping gives values of one's own by name, and
             refuses nulls elsewhere.
-        octets: Take bytes as lists of uint8, and int8 as uint8, as IgniteDataset did.
+        original: Read as IgniteDataset did: bytes are lists of uint8, int8 is uint8, and a list has
+            whatever length its row has.
     """
 
     shapes: Mapping[str, Shape | None] = field(default_factory=dict)
     cast: Mapping[str, pa.DataType] = field(default_factory=dict)
     nulls: Nulls = "refuse"
-    octets: bool = False
+    original: bool = False
 
     def __post_init__(self) -> None:
         if isinstance(self.nulls, str) and self.nulls not in ("refuse", "fill"):
@@ -91,7 +94,7 @@ class Leaf:
     path: Path
     dtype: str
     lists: int
-    shape: Shape | None
+    shape: OpenShape | None
 
     @property
     def name(self) -> str:

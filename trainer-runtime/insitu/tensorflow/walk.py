@@ -76,7 +76,7 @@ def _walk(
     if pa.types.is_map(kind):
         entry = [pa.field("key", kind.key_type, nullable=False), ("value", kind.item_type)]
         column = column.cast(pa.list_(pa.struct(entry)))
-    elif is_bytes(kind) and (reading.octets or reading.shapes.get(name)):
+    elif is_bytes(kind) and (reading.original or reading.shapes.get(name)):
         column = _octets(column)
     elif not _is_list(kind):
         yield Found(path, column, splits, direct)

@@ -51,6 +51,14 @@ class IgniteDatabase:
     def schema(self) -> pa.Schema:
         return self._ask(self._rows)[1].schema
 
+    def places(self) -> dict[str, tuple[str, ...]]:
+        """Where in an entry each column lies: `("key",)`, or `("val", "NAME")` for a field."""
+        part = {True: "key", False: "val"}
+        return {
+            column.name: (part[column.of_key], *([column.field] if column.field else []))
+            for column in self._ask(self._rows)[1].columns
+        }
+
     def topology(self) -> Topology:
         self._topology = self._ask(
             lambda c: read_topology(c, self._source.table, self._identify, self._topology)

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from insitu.databases import (
     DataSource,
+    Mark,
     ReadCounters,
     Reader,
     ReadLimits,
@@ -82,7 +83,7 @@ class MemoryReader:
     def schema(self) -> pa.Schema:
         return self.database.schema()
 
-    def open(self, shard: ShardId, skip: int = 0) -> ShardStream:
+    def open(self, shard: ShardId, skip: int = 0, mark: Mark | None = None) -> ShardStream:  # noqa: ARG002
         if self.node not in self.database.owners_of(shard):
             raise NotOwner(f"node {self.node} holds no copy of shard {shard}")
         return MemoryStream(self, shard, skip)
@@ -108,6 +109,9 @@ class MemoryStream:
             self.reader.counters.rows += batch.num_rows
             self.reader.counters.bytes += batch.nbytes
             yield batch
+
+    def mark(self, row: int) -> None:
+        """Rows have no place but their number."""
 
     def close(self) -> None:
         pass

@@ -12,7 +12,7 @@ import pyarrow as pa
 from insitu.checkpoint import Commit, CommitLog, Store, Writer, open_store, write_part
 from insitu.checkpoint.store import Buffer, StoredObject
 from insitu.data import Cursor, RankStream, Taken
-from insitu.databases import ReadCounters, Reader
+from insitu.databases import Mark, ReadCounters, Reader
 from insitu.topology import NodeId, Shard, ShardId
 
 IDS = pa.schema({"id": pa.int64()})
@@ -39,16 +39,23 @@ def shards(table: Mapping[ShardId, Sequence[int]], estimate: int | None = None) 
 
 @dataclass
 class MemoryStream:
-    """Pages of `page_rows` rows; counts pages and remembers that it was closed."""
+    """Pages of `page_rows` rows; remembers that it was closed. `marked` rows have their id as the
+    number of their place.
+    """
 
     ids: Sequence[int]
     page_rows: int
+    marked: bool = False
+    page: Sequence[int] = ()
     closed: bool = False
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         for start in range(0, len(self.ids), self.page_rows):
-            page = self.ids[start : start + self.page_rows]
+            page = self.page = self.ids[start : start + self.page_rows]
             yield pa.RecordBatch.from_arrays([pa.array(page, pa.int64())], schema=IDS)
+
+    def mark(self, row: int) -> Mark | None:
+        return Mark(self.page[row], 0) if self.marked else None
 
     def close(self) -> None:
         self.closed = True
@@ -60,6 +67,7 @@ class MemoryReader:
 
     table: Mapping[ShardId, Sequence[int]]
     page_rows: int = 3
+    marked: bool = False
     counters: ReadCounters = field(default_factory=ReadCounters)
     opened: list[MemoryStream] = field(default_factory=list)
 
@@ -67,8 +75,10 @@ class MemoryReader:
     def schema(self) -> pa.Schema:
         return IDS
 
-    def open(self, shard: ShardId, skip: int = 0) -> MemoryStream:
-        stream = MemoryStream(self.table[shard][skip:], self.page_rows)
+    def open(self, shard: ShardId, skip: int = 0, mark: Mark | None = None) -> MemoryStream:
+        rows = self.table[shard]
+        left = rows[skip:] if mark is None else [row for row in rows if row >= mark.number]
+        stream = MemoryStream(left, self.page_rows, self.marked)
         self.opened.append(stream)
         return stream
 
@@ -86,9 +96,10 @@ def rank_stream(
     window: int = 4,
     estimate: int | None = None,
     strict: bool = True,
+    marked: bool = False,
 ) -> RankStream:
     """A stream of all shards of `table`, or of `mine`."""
-    reader: Reader = MemoryReader(table, page_rows)
+    reader: Reader = MemoryReader(table, page_rows, marked)
     own = {shard: table[shard] for shard in (table if mine is None else mine)}
     reader_for: Callable[[ShardId], Reader] = lambda _shard: reader  # noqa: E731
     return RankStream(

@@ -51,6 +51,7 @@ class World:
                 self.cursor,
                 mine=[shard for shard in self.table if owner[shard] == rank],
                 page_rows=self.choose.randint(1, 9),
+                marked=self.choose.random() < 0.5,
                 estimate=self.choose.choice([None, 0, 5]),
             )
             for rank in range(self.world_size)

@@ -7,13 +7,16 @@ from hypothesis import strategies as st
 
 from insitu.checkpoint import Commit, Fence, Part
 from insitu.checkpoint.records import decode, decode_cursor, encode, encode_cursor
-from insitu.data import Cursor, Order, Taken
+from insitu.data import Block, Cursor, Order, Taken
+from insitu.databases import Mark
 from insitu.topology import ShardId
 from tests.unit.builders import NOON
 
 SHARD = st.one_of(
     st.integers(0, 70_000).map(str), st.sampled_from(["007", "-1", "none", "a-b", "ks.t:0/7", ""])
 ).map(ShardId)
+MARK = st.builds(Mark, st.integers(-(2**63), 2**63 - 1), st.integers(0, 10**9))
+BLOCK = MARK.map(Block) | st.builds(Block, MARK, MARK, st.integers(0), st.integers(0))
 CURSORS = st.builds(
     Cursor,
     st.integers(0, 9),
@@ -21,6 +24,7 @@ CURSORS = st.builds(
     st.dictionaries(SHARD, st.integers(0, 50), max_size=20),
     st.frozensets(SHARD, max_size=20),
     st.builds(Order, st.integers(-(2**63), 2**63), st.integers(1, 9999)),
+    st.dictionaries(SHARD, BLOCK, max_size=5),
 )
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False),
@@ -60,6 +64,15 @@ def test_a_cursor_adds_up_what_all_ranks_took() -> None:
     cursor = cursor.after([Taken(a, 4, finished=True)])
     assert cursor == Cursor(step=2, taken={a: 6, b: 3}, finished=frozenset({a, b}))
     assert cursor.rows == 9
+
+
+def test_a_cursor_knows_the_blocks_of_shards_that_are_begun_and_no_others() -> None:
+    shard, one, other = ShardId("a"), Block(Mark(1, 0), Mark(4, 0)), Block(Mark(5, 0))
+    begun = Cursor().after([Taken(shard, 3, finished=False, block=one)])
+    assert begun.blocks == {shard: one}
+    assert begun.after([Taken(shard, 1, finished=False, block=other)]).blocks == {shard: other}
+    assert begun.after([Taken(shard, 1, finished=True)]).blocks == {}
+    assert begun.next_epoch().blocks == {}
 
 
 def test_the_next_epoch_starts_empty_and_keeps_step_and_order() -> None:

@@ -18,8 +18,9 @@ from typing import Any
 
 from insitu.checkpoint.parts import Part
 from insitu.contract.ranges import format_ranges, parse_ranges
-from insitu.data.cursor import Cursor
+from insitu.data.cursor import Block, Cursor
 from insitu.data.order import Order
+from insitu.databases import Mark
 from insitu.topology import ShardId
 
 FORMAT = 1
@@ -126,6 +127,7 @@ def encode_cursor(cursor: Cursor) -> dict[str, Json]:
         "blockRows": cursor.order.block_rows,
         "taken": [[rows, *_pack(by_count[rows])] for rows in sorted(by_count)],
         "finished": _pack(cursor.finished),
+        "blocks": {shard: _place(block) for shard, block in cursor.blocks.items()},
     }
 
 
@@ -137,7 +139,20 @@ def decode_cursor(body: Mapping[str, Any]) -> Cursor:
         taken={shard: rows for rows, *packed in body["taken"] for shard in _unpack(packed)},
         finished=frozenset(_unpack(body["finished"])),
         order=Order(body["seed"], body["blockRows"]),
+        blocks={ShardId(s): _block(place) for s, place in body.get("blocks", {}).items()},
     )
+
+
+def _place(block: Block) -> dict[str, Json]:
+    place: dict[str, Json] = {"first": list(block.first)}
+    if block.last is not None:
+        place |= {"last": list(block.last), "rows": block.rows, "taken": block.taken}
+    return place
+
+
+def _block(place: Mapping[str, Any]) -> Block:
+    last = Mark(*place["last"]) if "last" in place else None
+    return Block(Mark(*place["first"]), last, place.get("rows", 0), place.get("taken", 0))
 
 
 def _record(body: dict[str, Any]) -> Record:

@@ -11,15 +11,32 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from insitu.data.order import Order
+from insitu.databases import Mark
 from insitu.topology import ShardId
 
 
+class Block(NamedTuple):
+    """The block that a shard's next row is in, by the place of its first row.
+
+    Once some of it is `taken`, it also has the place of its `last` row and its length in `rows`.
+    """
+
+    first: Mark
+    last: Mark | None = None
+    rows: int = 0
+    taken: int = 0
+
+
 class Taken(NamedTuple):
-    """One rank's use of one shard in one step: `rows` more; `finished` if those were the last."""
+    """One rank's use of one shard in one step: `rows` more; `finished` if those were the last.
+
+    `block` tells where the shard goes on, where the database knows that but by counting.
+    """
 
     shard: ShardId
     rows: int
     finished: bool
+    block: Block | None = None
 
 
 @dataclass(frozen=True)
@@ -27,7 +44,8 @@ class Cursor:
     """`taken` counts rows per shard in this epoch, in the epoch's own order of each shard;
     `finished` holds the shards of which nothing is left. `step` counts optimizer steps over the
     whole job; `rows` is the sum of `taken`. The counts mean something in `order` only, so it is
-    part of the cursor and holds for the whole job.
+    part of the cursor and holds for the whole job. `blocks` are the places where shards that are
+    begun go on; one that is not there goes on after as many rows as were taken of it.
     """
 
     epoch: int = 0
@@ -35,6 +53,7 @@ class Cursor:
     taken: Mapping[ShardId, int] = field(default_factory=dict)
     finished: frozenset[ShardId] = frozenset()
     order: Order = field(default_factory=Order)
+    blocks: Mapping[ShardId, Block] = field(default_factory=dict)
 
     @property
     def rows(self) -> int:
@@ -44,11 +63,17 @@ class Cursor:
         """The cursor once a step's rows, of all ranks, are part of the parameters."""
         taken = dict(self.taken)
         finished = set(self.finished)
-        for shard, rows, done in step:
+        blocks = dict(self.blocks)
+        for shard, rows, done, block in step:
             taken[shard] = taken.get(shard, 0) + rows
+            blocks.pop(shard, None)
             if done:
                 finished.add(shard)
-        return replace(self, step=self.step + 1, taken=taken, finished=frozenset(finished))
+            elif block is not None:
+                blocks[shard] = block
+        return replace(
+            self, step=self.step + 1, taken=taken, finished=frozenset(finished), blocks=blocks
+        )
 
     def next_epoch(self) -> Cursor:
         """The start of the following epoch."""

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pyarrow as pa
 
+from insitu.data.cursor import Block
 from insitu.data.order import Order
 from insitu.databases import ShardStream
 from insitu.errors import DataChanged, ProtocolError
@@ -15,11 +16,13 @@ from insitu.topology import ShardId
 class OpenShard:
     """The rows of `shard` that a cursor has not taken yet, in the order of `epoch`.
 
-    `stream` starts at `order.block_start(taken)`: the block that `taken` is in is read again,
-    permuted again, and its first rows are dropped. Holds one block and the rest of one page.
+    `stream` starts at the cursor's `block`, or else at `order.block_start(taken)`: the block that
+    `taken` is in is read again, permuted again, and its first rows are dropped. Holds one block
+    and the rest of one page.
 
-    With `strict` a shard that has become shorter than `taken` raises `DataChanged`; without it,
-    nothing of it is left.
+    With `strict` a shard that has become shorter than `taken` raises `DataChanged`, and so does
+    one whose `block`, as the cursor knew it, does not end where it did; without it, nothing is
+    left of the one, and the other goes on with the rows that are there now.
     """
 
     def __init__(
@@ -31,6 +34,7 @@ class OpenShard:
         order: Order,
         epoch: int,
         taken: int = 0,
+        block: Block | None = None,
         strict: bool = True,
     ) -> None:
         self.shard = shard
@@ -42,9 +46,12 @@ class OpenShard:
         self._strict = strict
         self._pages: Iterator[pa.RecordBatch] = iter(stream)
         self._page: pa.RecordBatch | None = None
+        self._page_row = 0
+        self._known = block if block and block.taken else None
+        self._place: Block | None = None
         self._block: pa.RecordBatch | None = None
         self._at_end = False
-        self._drop = taken - order.block_start(taken)
+        self._drop = block.taken if block else taken - order.block_start(taken)
 
     @property
     def exhausted(self) -> bool:
@@ -64,6 +71,14 @@ class OpenShard:
         block = 0 if self._block is None else self._block.num_rows
         page = 0 if self._page is None else self._page.num_rows
         return block + page
+
+    @property
+    def block(self) -> Block | None:
+        """Where a later reader goes on, as far as the database can tell."""
+        if self._block is not None and self._place is not None:
+            return self._place._replace(taken=self._place.rows - self._block.num_rows)
+        first = self._stream.mark(self._page_row) if self._page is not None else None
+        return None if first is None else Block(first)
 
     def draw(self, rows: int) -> pa.RecordBatch | None:
         """The next 1 to `rows` rows, a view of the current block; None when there is none left."""
@@ -100,29 +115,45 @@ class OpenShard:
                     f"{[str(t) for t in self._schema.types]}"
                 )
             elif page.num_rows:
-                self._page = page
+                self._page, self._page_row = page, 0
         return self._page is not None
 
     def _permuted(self) -> pa.RecordBatch | None:
         """The next block in its order, without what was taken before; None if nothing is left."""
         pieces: list[pa.RecordBatch] = []
-        missing = self._order.block_rows
+        missing = self._known.rows if self._known else self._order.block_rows
+        first = last = None
         while missing and self._next_page():
             assert self._page is not None
             piece = self._page.slice(0, missing)
+            first = self._stream.mark(self._page_row) if not pieces else first
+            self._page_row += piece.num_rows
+            last = self._stream.mark(self._page_row - 1)
             rest = self._page.num_rows - piece.num_rows
             self._page = self._page.slice(piece.num_rows) if rest else None
             pieces.append(piece)
             missing -= piece.num_rows
         block = pieces[0] if len(pieces) == 1 else pa.concat_batches(pieces)
         self._check_nothing_vanished(block.num_rows)
+        self._place = None if first is None else Block(first, last, block.num_rows)
+        self._check_same_end()
         drop, self._drop = self._drop, 0
         # `drop` is less than a block, so a block that is too short for it is the shard's last.
         if drop >= block.num_rows:
             return None
-        number = self.taken // self._order.block_rows
+        number = (self.taken - drop) // self._order.block_rows
         order = self._order.permutation(self._epoch, self.shard, number, block.num_rows)
         return block.take(pa.array(order[drop:]))
+
+    def _check_same_end(self) -> None:
+        """Rows that came or went inside of a block that is partly taken shift its permutation."""
+        known, self._known = self._known, None
+        if known and self._place and self._strict and known.last != self._place.last:
+            raise DataChanged(
+                f"shard {self.shard}: rows were inserted or deleted among the {known.rows:,} that "
+                "this epoch was in the middle of, so the epoch is not exact. Start it afresh, or "
+                "set spec.data.onChange to Continue"
+            )
 
     def _check_nothing_vanished(self, rows: int) -> None:
         if self._drop > rows and self._strict:

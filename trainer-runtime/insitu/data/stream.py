@@ -122,7 +122,8 @@ class RankStream:
         if finished:
             self._window.remove(shard)
         before = used.get(shard.shard)
-        used[shard.shard] = Taken(shard.shard, drawn + (before.rows if before else 0), finished)
+        total = drawn + (before.rows if before else 0)
+        used[shard.shard] = Taken(shard.shard, total, finished, shard.block)
         return drawn
 
     def _fill_window(self, rows: int, used: dict[ShardId, Taken]) -> bool:
@@ -152,13 +153,17 @@ class RankStream:
     def _open(self, shard: ShardId) -> OpenShard:
         order = self._cursor.order
         taken = self._cursor.taken.get(shard, 0)
+        block = self._cursor.blocks.get(shard)
         return OpenShard(
             shard,
-            self._reader_for(shard).open(shard, skip=order.block_start(taken)),
+            self._reader_for(shard).open(
+                shard, skip=order.block_start(taken), mark=block.first if block else None
+            ),
             self._schema,
             order=order,
             epoch=self._cursor.epoch,
             taken=taken,
+            block=block,
             strict=self._strict,
         )
 

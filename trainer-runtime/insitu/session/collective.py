@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from insitu import errors
-from insitu.data.cursor import Taken
+from insitu.data.cursor import Block, Taken
 from insitu.data.quota import Remaining
+from insitu.databases import Mark
 from insitu.errors import InsituError
 from insitu.topology import ShardId
 
@@ -102,8 +103,9 @@ class Exchange:
     """Shares of all ranks in one all-gather of a fixed length, nearly always.
 
     A message holds rows, rows remaining, whether that is exact, stop, the number of shards, and
-    three numbers a shard. When a rank has used more shards than there is room for, all ranks see
-    it in the numbers, make room, and gather once more.
+    ten numbers a shard: its own, rows, finished, and its block: how many marks that has, its rows,
+    those taken, and the marks. When a rank has used more shards than there is room for, all ranks
+    see it in the numbers, make room, and gather once more.
 
     Args:
         collective: The ranks.
@@ -112,6 +114,7 @@ class Exchange:
     """
 
     _HEAD = 5
+    _EACH = 10
 
     def __init__(self, collective: Collective, shards: Sequence[ShardId], room: int = 16) -> None:
         self._collective = collective
@@ -129,7 +132,7 @@ class Exchange:
         return [self._decode(row) for row in found]
 
     def _encode(self, share: Share) -> Ints:
-        message = np.zeros(self._HEAD + 3 * self._room, np.int64)
+        message = np.zeros(self._HEAD + self._EACH * self._room, np.int64)
         message[: self._HEAD] = (
             share.rows,
             share.remaining.rows,
@@ -137,13 +140,29 @@ class Exchange:
             share.stop,
             len(share.taken),
         )
-        triples = [(self._number[s], rows, done) for s, rows, done in share.taken[: self._room]]
-        flat = np.array(triples, np.int64).reshape(-1)
+        flat = np.array([self._numbers(one) for one in share.taken[: self._room]], np.int64)
+        flat = flat.reshape(-1)
         message[self._HEAD : self._HEAD + flat.size] = flat
         return message
 
     def _decode(self, message: Ints) -> Share:
         rows, left, exact, stop, count = (int(value) for value in message[: self._HEAD])
-        triples = message[self._HEAD : self._HEAD + 3 * count].reshape(-1, 3).tolist()
-        taken = tuple(Taken(self._shards[n], took, bool(done)) for n, took, done in triples)
+        used = message[self._HEAD : self._HEAD + self._EACH * count].reshape(-1, self._EACH)
+        taken = tuple(self._taken(numbers) for numbers in used.tolist())
         return Share(rows, Remaining(left, bool(exact)), bool(stop), taken)
+
+    def _numbers(self, taken: Taken) -> tuple[int, ...]:
+        block = taken.block
+        head = (self._number[taken.shard], taken.rows, taken.finished)
+        if block is None:
+            return (*head, *([0] * 7))
+        marks = 1 if block.last is None else 2
+        return (*head, marks, block.rows, block.taken, *block.first, *(block.last or (0, 0)))
+
+    def _taken(self, numbers: Sequence[int]) -> Taken:
+        number, rows, finished, marks, block_rows, block_taken = numbers[:6]
+        block = None
+        if marks:
+            last = Mark(*numbers[8:10]) if marks == 2 else None
+            block = Block(Mark(*numbers[6:8]), last, block_rows, block_taken)
+        return Taken(self._shards[number], rows, bool(finished), block)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from insitu.contract import Assignment
-from insitu.databases import ReadCounters, Reader, ShardStream
+from insitu.databases import Mark, ReadCounters, Reader, ShardStream
 from insitu.errors import DatabaseUnavailable, NotOwner
 from insitu.topology import DatabaseNode, NodeId, Shard, ShardId
 
@@ -85,8 +85,11 @@ class LocalFirst:
             side.bytes += reader.counters.bytes
         return Share(local.rows, remote.rows, local.bytes, remote.bytes)
 
-    def open(self, shard: ShardId, skip: int = 0) -> ShardStream:
-        return _Stream(self, self._shards[shard], skip)
+    def open(self, shard: ShardId, skip: int = 0, mark: Mark | None = None) -> ShardStream:
+        whole = self._shards[shard]
+        if whole.parts:
+            return _Parts(self, whole, skip, mark)
+        return _Stream(self, whole, skip, mark)
 
     def close(self) -> None:
         with self._lock:
@@ -139,10 +142,11 @@ class LocalFirst:
 class _Stream:
     """One shard, from whichever owner is there; remembers how far it is."""
 
-    def __init__(self, readers: LocalFirst, shard: Shard, skip: int) -> None:
+    def __init__(self, readers: LocalFirst, shard: Shard, skip: int, mark: Mark | None) -> None:
         self._readers = readers
         self._shard = shard
         self._done = skip
+        self._next_mark = mark
         self._closed = False
         self._node, self._inner = self._next()
 
@@ -151,6 +155,9 @@ class _Stream:
             try:
                 for batch in self._inner:
                     self._done += batch.num_rows
+                    last = self._inner.mark(batch.num_rows - 1) if batch.num_rows else None
+                    if last is not None:
+                        self._next_mark = Mark(last.number, last.rows + 1)
                     yield batch
             except (DatabaseUnavailable, NotOwner) as error:
                 self._inner.close()
@@ -161,6 +168,9 @@ class _Stream:
             else:
                 return
 
+    def mark(self, row: int) -> Mark | None:
+        return self._inner.mark(row)
+
     def close(self) -> None:
         self._closed = True
         self._inner.close()
@@ -169,6 +179,34 @@ class _Stream:
         while True:
             node = self._readers.source(self._shard)
             try:
-                return node, self._readers.reader(node).open(self._shard.id, self._done)
+                reader = self._readers.reader(node)
+                return node, reader.open(self._shard.id, self._done, self._next_mark)
             except (DatabaseUnavailable, NotOwner) as error:
                 self._readers.lose(node, self._shard, error)
+
+
+class _Parts:
+    """A shard that no node holds all of: its parts one after the other, each from its own owner."""
+
+    def __init__(self, readers: LocalFirst, shard: Shard, skip: int, mark: Mark | None) -> None:
+        self._skip = 0 if mark is not None else skip
+        # All at once, so that the parts to come are fetched ahead.
+        self._streams = [_Stream(readers, part, 0, mark) for part in shard.parts]
+        self._current = self._streams[0]
+        self._dropped = 0
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        for stream in self._streams:
+            self._current = stream
+            for batch in stream:
+                self._dropped = min(self._skip, batch.num_rows)
+                self._skip -= self._dropped
+                if self._dropped < batch.num_rows:
+                    yield batch.slice(self._dropped)
+
+    def mark(self, row: int) -> Mark | None:
+        return self._current.mark(self._dropped + row)
+
+    def close(self) -> None:
+        for stream in self._streams:
+            stream.close()

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pyarrow as pa
 
-from insitu.databases import ReadCounters, ReadLimits
+from insitu.databases import Mark, ReadCounters, ReadLimits
 from insitu.databases.budget import Budget
 from insitu.databases.ignite.binary.decode import read_rows
 from insitu.databases.ignite.binary.metadata import BinaryTypes
@@ -80,7 +80,7 @@ class IgniteReader:
     def schema(self) -> pa.Schema:
         return self._layout.schema
 
-    def open(self, shard: ShardId, skip: int = 0) -> IgniteStream:
+    def open(self, shard: ShardId, skip: int = 0, mark: Mark | None = None) -> IgniteStream:  # noqa: ARG002 - no stream of Ignite gives one
         """See `insitu.databases.Reader.open`; a shard is the number of a partition."""
         if not shard.isdecimal():
             raise ConfigurationError(f"an Ignite shard is a partition's number, not '{shard}'")
@@ -125,6 +125,11 @@ class IgniteStream:
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         while (arrived := self._fetcher.take(self._scan)) is not None:
             yield self._decode(arrived.page).slice(arrived.drop)
+
+    def mark(self, row: int) -> None:
+        """Rows of a partition have no place but their number: they lie in the order of hashes,
+        where an insert shifts all that follow.
+        """
 
     def close(self) -> None:
         self._fetcher.drop(self._scan)

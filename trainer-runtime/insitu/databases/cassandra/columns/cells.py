@@ -43,6 +43,10 @@ class Cells(Protocol):
         """The bytes of each value as a binary array, each byte copied once."""
         ...
 
+    def value(self, row: int) -> bytes:
+        """The bytes of one value; none where it is missing."""
+        ...
+
     def without_empty(self) -> Cells:
         """The same with values of no bytes as missing ones."""
         ...
@@ -87,6 +91,10 @@ class Strided:
         np.copyto(copied, np.ndarray(shape, np.uint8, self.page, self.first, strides))
         ends = np.arange(self.count + 1, dtype=np.int32) * np.int32(self.size)
         return pa.Array.from_buffers(pa.binary(), self.count, [None, pa.py_buffer(ends), data])
+
+    def value(self, row: int) -> bytes:
+        at = self.first + row * self.stride
+        return self.page[at : at + max(self.size, 0)].tobytes()
 
     def without_empty(self) -> Strided:
         if self.size:
@@ -150,6 +158,10 @@ class Scattered:
         buffers = [None, pa.py_buffer(ends), pa.py_buffer(self.page)]
         everything = pa.Array.from_buffers(pa.binary(), ends.size - 1, buffers)
         return everything.take(pa.array(np.arange(0, ends.size, 2), mask=self.missing))
+
+    def value(self, row: int) -> bytes:
+        at = int(self.at[row])
+        return self.page[at : at + max(int(self.sizes[row]), 0)].tobytes()
 
     def without_empty(self) -> Scattered:
         if self.sizes.all():

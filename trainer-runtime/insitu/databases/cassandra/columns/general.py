@@ -50,7 +50,7 @@ def general_batch(page: Page, columns: Sequence[Column]) -> pa.RecordBatch:
         decode_cells(column.name, column.type, [row[number] for row in rows])
         for number, column in enumerate(columns)
     ]
-    return pa.RecordBatch.from_arrays(arrays, schema=arrow_schema(tuple(columns)))
+    return pa.RecordBatch.from_arrays(arrays, schema=arrow_schema(columns))
 
 
 def decode_cells(path: str, kind: CqlType, cells: Sequence[Cell]) -> pa.Array:

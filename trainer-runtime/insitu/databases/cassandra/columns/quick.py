@@ -52,14 +52,18 @@ def quick_batch(page: Page, columns: Sequence[Column]) -> pa.RecordBatch:
         ProtocolError: the bytes are no rows of these columns.
         UnsupportedType: a value does not fit its Arrow type.
     """
-    schema = arrow_schema(tuple(columns))
-    if not page.count:
-        if len(page.data) != page.start:
-            raise ProtocolError("the page: a page without rows has bytes of rows")
-        return empty_batch(schema)
-    located = zip(columns, locate(page, columns), strict=True)
-    arrays = [gather(column.name, column.type, cells) for column, cells in located]
-    return pa.RecordBatch.from_arrays(arrays, schema=schema)
+    if page.count:
+        return batch_of(columns, locate(page, columns))
+    if len(page.data) != page.start:
+        raise ProtocolError("the page: a page without rows has bytes of rows")
+    return empty_batch(arrow_schema(columns))
+
+
+def batch_of(columns: Sequence[Column], located: Sequence[Cells]) -> pa.RecordBatch:
+    """Rows whose cells are known, of one row at least. Raises as `quick_batch` does."""
+    pairs = zip(columns, located, strict=True)
+    arrays = [gather(column.name, column.type, cells) for column, cells in pairs]
+    return pa.RecordBatch.from_arrays(arrays, schema=arrow_schema(columns))
 
 
 def gather(path: str, kind: CqlType, cells: Cells) -> pa.Array:

@@ -28,7 +28,7 @@ types that have no empty value of their own (an int of no bytes) are null.
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final, TypeAlias
@@ -205,7 +205,7 @@ def arrow_type(kind: CqlType) -> pa.DataType:
             return pa.list_(arrow_type(item), size)
 
 
-def arrow_schema(columns: tuple[Column, ...]) -> pa.Schema:
+def arrow_schema(columns: Sequence[Column]) -> pa.Schema:
     """The schema of record batches of `columns`."""
     return pa.schema([(column.name, arrow_type(column.type)) for column in columns])
 

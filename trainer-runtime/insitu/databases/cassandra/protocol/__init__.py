@@ -1,0 +1,1 @@
+"""Cassandra's native protocol, version 4: connections, results, and what refusals mean."""

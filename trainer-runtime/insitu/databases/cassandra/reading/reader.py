@@ -1,0 +1,182 @@
+"""Ranges of tokens of one Cassandra table, read from exactly one node."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import pyarrow as pa
+
+from insitu.databases import Mark, ReadCounters, ReadLimits
+from insitu.databases.budget import Budget
+from insitu.databases.cassandra.columns.page import Page
+from insitu.databases.cassandra.columns.quick import batch_of
+from insitu.databases.cassandra.columns.rows import locate
+from insitu.databases.cassandra.columns.types import Column, arrow_schema
+from insitu.databases.cassandra.protocol.connection import Connection
+from insitu.databases.cassandra.protocol.messages import Consistency
+from insitu.databases.cassandra.ranges import TokenRange, parse_range
+from insitu.databases.cassandra.reading.fetch import Fetcher
+from insitu.databases.cassandra.reading.pages import first_size, page_limit
+from insitu.databases.cassandra.reading.scan import Scan
+from insitu.databases.cassandra.reading.statement import Select
+from insitu.databases.cassandra.reading.tokens import Tokens
+from insitu.errors import DatabaseUnavailable, DataChanged
+from insitu.topology import DatabaseNode, ShardId
+
+_WHO = "SELECT host_id FROM system.local WHERE key = 'local'"
+
+
+class CassandraReader:
+    """`insitu.databases.Reader` for one Cassandra node. Thread-safe.
+
+    Every connection is checked to lead to that very node, which coordinates all reads. Whether it
+    also takes the rows from its own disk is the server's choice, unless `consistency` says so.
+    """
+
+    def __init__(
+        self,
+        node: DatabaseNode,
+        select: Select,
+        connect: Callable[[], Connection],
+        limits: ReadLimits,
+        consistency: Consistency = Consistency.LOCAL_ONE,
+    ) -> None:
+        """Connects at once.
+
+        Args:
+            node: the only node to read from.
+            select: which rows of which table.
+            connect: opens a connection to `node`'s address.
+            limits: how much to ask for at once.
+            consistency: whose copy may be read.
+
+        Raises:
+            DatabaseUnavailable: nothing answers there, or another node than `node`.
+            Refused: the table, a column or the condition is not what the server knows.
+            AuthenticationError: the role may not read the table.
+        """
+        self.counters = ReadCounters()
+        self._node = node
+        self._select = select
+        self._connect = connect
+        first = self._open()
+        try:
+            self._prepared = first.prepare(select.cql)
+        except BaseException:
+            first.close()
+            raise
+        limit = page_limit(limits.page_bytes, limits.buffer_bytes, limits.connections)
+        self._fetcher = Fetcher(
+            first,
+            self._open,
+            self._prepare_again,
+            self._prepared,
+            connections=limits.connections,
+            consistency=consistency,
+            size=first_size(limit, self._prepared.columns),
+            budget=Budget(limits.buffer_bytes, limit, limits.connections),
+            timeout=limits.timeout_seconds,
+            counters=self.counters,
+        )
+
+    @property
+    def schema(self) -> pa.Schema:
+        return arrow_schema(self._prepared.columns[: len(self._select.columns)])
+
+    def open(self, shard: ShardId, skip: int = 0, mark: Mark | None = None) -> CassandraStream:
+        """See `insitu.databases.Reader.open`; a shard is a range of tokens, `start:end`."""
+        tokens: TokenRange | None = parse_range(shard)
+        if mark is not None:
+            skip = 0
+            tokens = _from(parse_range(shard), mark.number)
+        scan = self._fetcher.open(tokens) if tokens is not None else None
+        columns, select = self._prepared.columns, self._select
+        return CassandraStream(self._fetcher, scan, columns, select, skip, mark)
+
+    def close(self) -> None:
+        self._fetcher.close()
+
+    def _open(self) -> Connection:
+        connection = self._connect()
+        try:
+            found = str(connection.query(_WHO).column(0)[0].as_py())
+        except BaseException:
+            connection.close()
+            raise
+        if found != self._node.id:
+            connection.close()
+            raise DatabaseUnavailable(
+                f"at {connection.where} answers Cassandra node {found}, not {self._node.id} that "
+                "was to be read: the address has changed hands"
+            )
+        return connection
+
+    def _prepare_again(self, connection: Connection) -> None:
+        if connection.prepare(self._select.cql).columns != self._prepared.columns:
+            raise DataChanged(
+                f"the columns of {self._select.keyspace}.{self._select.table} were altered while "
+                "it was read: start the job anew"
+            )
+
+
+class CassandraStream:
+    """`insitu.databases.ShardStream` of one range; see `CassandraReader.open`."""
+
+    def __init__(
+        self,
+        fetcher: Fetcher,
+        scan: Scan | None,
+        columns: Sequence[Column],
+        select: Select,
+        skip: int,
+        start: Mark | None,
+    ) -> None:
+        """`scan` None has no rows; of any other the rows before `start` or the first `skip` are
+        left out.
+        """
+        self._fetcher = fetcher
+        self._scan = scan
+        self._columns = columns
+        self._wanted = len(select.columns)
+        self._key = select.key_places
+        self._skip = skip
+        self._start = start
+        self._passed = 0
+        self._dropped = 0
+        self._tokens: Tokens | None = None
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        last: Mark | None = None
+        while self._scan is not None and (page := self._fetcher.take(self._scan)) is not None:
+            cells = locate(page, self._columns)
+            tokens = Tokens([cells[place] for place in self._key], page.count, last)
+            last = tokens.mark(page.count - 1)
+            self._tokens, self._dropped = tokens, self._before_start(page, tokens)
+            self._fetcher.count(page.count - self._dropped)
+            if self._dropped < page.count:
+                batch = batch_of(self._columns[: self._wanted], cells[: self._wanted])
+                yield batch.slice(self._dropped)
+
+    def mark(self, row: int) -> Mark | None:
+        """See `insitu.databases.ShardStream.mark`."""
+        return None if self._tokens is None else self._tokens.mark(self._dropped + row)
+
+    def close(self) -> None:
+        if self._scan is not None:
+            self._fetcher.drop(self._scan)
+
+    def _before_start(self, page: Page, tokens: Tokens) -> int:
+        """How many rows of a page are left out."""
+        if self._start is not None:
+            dropped = tokens.reaching(self._start, self._passed)
+        else:
+            dropped = min(self._skip - self._passed, page.count)
+        self._passed += dropped
+        return dropped
+
+
+def _from(tokens: TokenRange, token: int) -> TokenRange | None:
+    """The part of `tokens` from `token` on."""
+    if token <= tokens.start:
+        return tokens
+    return tokens.common(TokenRange(token - 1, tokens.end)) if token <= tokens.end else None

@@ -45,6 +45,17 @@ class Shard:
     parts: tuple[Shard, ...] = ()
 
     @property
+    def holders(self) -> tuple[NodeId, ...]:
+        """Its owners or, of a shard in parts, those of the parts, who holds most first."""
+        if not self.parts:
+            return self.owners
+        rows: dict[NodeId, int] = {}
+        for part in self.parts:
+            for owner in part.owners:
+                rows[owner] = rows.get(owner, 0) + part.weight
+        return tuple(sorted(rows, key=lambda owner: (-rows[owner], owner)))
+
+    @property
     def readable(self) -> bool:
         """Whether every row of it is on some live node."""
         return bool(self.owners or self.parts) and all(part.readable for part in self.parts)

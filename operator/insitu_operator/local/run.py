@@ -33,6 +33,7 @@ from insitu_operator.core.decision import (
 from insitu_operator.core.observed import Machine, Observed, Reading, Unread, Worker
 from insitu_operator.core.progress import newest
 from insitu_operator.core.reconcile import reconcile
+from insitu_operator.core.refit import refitted
 from insitu_operator.core.stores import commit_uri
 from insitu_operator.local.commits import Beginning, Start, begin
 from insitu_operator.local.environment import (
@@ -141,7 +142,8 @@ class _Run:
         return any(self._status.is_true(end) for end in ends)
 
     def _pass(self) -> float:
-        reading, unread = self._watch.newest()
+        newest, unread = self._watch.newest()
+        reading = refitted(newest, self._prepared.job.spec.data.kind, self._record)
         self._reading = reading
         observed = self._observe(reading, unread)
         now = datetime.now(UTC)

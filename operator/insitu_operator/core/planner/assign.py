@@ -98,6 +98,11 @@ def moved(previous: Plan, plan: Plan) -> int:
 
 
 def _refuse_unreachable(shards: Sequence[Shard], open_to: Collection[NodeId]) -> None:
+    if split := [shard.id for shard in shards if shard.parts]:
+        raise ConfigurationError(
+            f"{named(split)}: no database node holds all of it since nodes came or left, so a part"
+            " would be read remotely; set placement.locality to Preferred, or start the job anew"
+        )
     remote = [shard for shard in shards if not any(owner in open_to for owner in shard.owners)]
     if remote:
         owners = sorted({owner for shard in remote for owner in shard.owners}, key=natural)
@@ -148,13 +153,13 @@ def _spread(
 def _choices(
     shard: Shard, index: int, rank_of: Mapping[NodeId, int], locality: str, home: int
 ) -> tuple[int, ...]:
-    """The ranks that may read `shard`: its owners' or, where those don't count, any.
+    """The ranks that may read `shard`: its holders' or, where those don't count, any.
 
     Of many ranks "any" is a few, each twice as far on as the one before (the fingers of Chord,
     SIGCOMM 2001): enough to balance, and the work stays in proportion to the shards.
     """
     if locality != Locality.IGNORED:
-        owners = tuple(dict.fromkeys(rank_of[o] for o in shard.owners if o in rank_of))
+        owners = tuple(dict.fromkeys(rank_of[o] for o in shard.holders if o in rank_of))
         if owners:
             return owners
     bins = len(rank_of)

@@ -33,10 +33,18 @@ def _remote(shards: Sequence[Shard], ranks: Sequence[Assigned], locality: str) -
     if locality == Locality.IGNORED:
         yield f"{where}, read from another database node: locality is Ignored"
         return
-    owners = sorted({owner for shard in remote for owner in shard.owners}, key=natural)
+    if split := [shard for shard in remote if shard.parts]:
+        yield (
+            f"{named([s.id for s in split])}, {_share(split, shards)}, read in parts from several"
+            " database nodes: nodes came or left since the job began, and no one holds all of it"
+        )
+    if not (whole := [shard for shard in remote if not shard.parts]):
+        return
+    owners = sorted({owner for shard in whole for owner in shard.owners}, key=natural)
     yield (
-        f"{where}, read from another database node: the only copies are on"
-        f" {named_nodes(owners)}, which {'has' if len(owners) == 1 else 'have'} no rank"
+        f"{named([s.id for s in whole])}, {_share(whole, shards)}, read from another database"
+        f" node: the only copies are on {named_nodes(owners)}, which"
+        f" {'has' if len(owners) == 1 else 'have'} no rank"
     )
 
 
@@ -97,7 +105,7 @@ def _options(
     every = frozenset(part.node for part in ranks)
     if locality == Locality.IGNORED:
         return {shard.id: every for shard in shards}
-    return {shard.id: every.intersection(shard.owners) or every for shard in shards}
+    return {shard.id: every.intersection(shard.holders) or every for shard in shards}
 
 
 def _reachable(

@@ -29,7 +29,7 @@ def choose_nodes(
     Raises:
         ConfigurationError: `cover` is asked for, and no `limit` nodes that own all were found.
     """
-    owning = {owner for shard in shards for owner in shard.owners}
+    owning = {owner for shard in shards for owner in shard.holders}
     holders = [node for node in nodes if node in owning] or list(nodes)
     if limit is None or len(holders) <= limit:
         return holders

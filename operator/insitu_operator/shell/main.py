@@ -81,14 +81,17 @@ class Process:
         os._exit(code)
 
 
-def main() -> None:
+def main(open_database: Callable[[DataSource], Database] = open_any) -> None:
     """Runs a replica as the environment says; its exit code is an `Exit`, or that of a bad
     configuration.
+
+    Args:
+        open_database: Opens each database whose topology jobs need.
     """
     try:
         found = settings.read()
         logs.configure(found.log_level)
-        code = asyncio.run(_run(found))
+        code = asyncio.run(_run(found, open_database))
     except ConfigurationError as wrong:
         sys.stderr.write(f"insitu-operator: {wrong}\n")
         sys.exit(ExitCode.CONFIGURATION)
@@ -97,6 +100,6 @@ def main() -> None:
     os._exit(code)
 
 
-async def _run(settings: Settings) -> Exit:
+async def _run(settings: Settings, open_database: Callable[[DataSource], Database]) -> Exit:
     host = Process(settings.times)
-    return await operate(settings, host.stop, host)
+    return await operate(settings, host.stop, host, open_database)

@@ -1,6 +1,6 @@
 """Training with TensorFlow, beside the database. Importing it does not import TensorFlow."""
 
 from insitu.tensorflow.dataset import dataset
-from insitu.tensorflow.key_value import IgniteDataset
+from insitu.tensorflow.key_value import CassandraDataset, IgniteDataset
 
-__all__ = ["IgniteDataset", "dataset"]
+__all__ = ["CassandraDataset", "IgniteDataset", "dataset"]

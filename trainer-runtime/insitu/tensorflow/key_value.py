@@ -20,7 +20,7 @@ from contextlib import closing
 from dataclasses import replace
 from typing import Any, Protocol, runtime_checkable
 
-from insitu.contract.names import IGNITE, Names
+from insitu.contract.names import CASSANDRA, IGNITE, Names
 from insitu.contract.standalone import assign
 from insitu.databases import Database, DataSource, connect
 from insitu.errors import ConfigurationError
@@ -89,18 +89,83 @@ def IgniteDataset(  # noqa: N802 - the name its users know
         AuthenticationError, DatabaseUnavailable: the cluster can't be reached with these.
         UnsupportedType: values have no tensor; says which.
     """
+    table = {"CACHE_NAME": cache_name, "PART": str(part)}
+    node = {"HOST": host, "PORT": str(port), "LOCAL": "true" if local else None}
+    page = {"PAGE_SIZE": str(page_size) if page_size != _PAGE_SIZE else None}
+    access = _access(username, password, certfile, keyfile, cert_password, cafile)
+    said = table | node | page | access
+    return _entries(IGNITE, said, os.environ if environ is None else environ, nulls, open_database)
+
+
+def CassandraDataset(  # noqa: N802 - the twin of IgniteDataset
+    keyspace: str,
+    table: str,
+    host: str = "localhost",
+    port: int = CASSANDRA.port,
+    local: bool = False,
+    token_ranges: str = "-1",  # noqa: S107 - of a hash ring
+    page_size: int = _PAGE_SIZE,
+    username: str | None = None,
+    password: str | None = None,
+    certfile: str | None = None,
+    keyfile: str | None = None,
+    cert_password: str | None = None,
+    *,
+    cafile: str | None = None,
+    nulls: Nulls = "fill",
+    environ: Mapping[str, str] | None = None,
+    open_database: Callable[[DataSource], Database] = connect,
+) -> Any:
+    """The rows of a Cassandra table as a `tf.data.Dataset` of `{'key': ..., 'val': {...}}`.
+
+    The primary key is `key`: its value where it is one column, else a dictionary. Everything else
+    is as with `IgniteDataset`, with the variables `CASSANDRA_DATASET_*`.
+
+    Args:
+        keyspace: The table's.
+        table: Its name.
+        host: Any node's.
+        port: Where it speaks CQL.
+        local: Read only ranges that node is the primary of.
+        token_ranges: Some ranges of tokens, `"-5:10,10:99"`, or `"-1"` for all.
+        page_size: Rows of a page; at its default pages are sized in bytes.
+        username: For a cluster with authentication.
+        password: Likewise.
+        certfile: PEM with the client's certificate; turns TLS on.
+        keyfile: PEM with its key, `certfile` by default.
+        cert_password: Of the key.
+        cafile: PEM with who may have signed the server's certificate; turns TLS on.
+        nulls: As with `IgniteDataset`.
+        environ: Where to look for `CASSANDRA_DATASET_*`; the process's own by default.
+        open_database: Connects to a data source.
+
+    Raises:
+        ConfigurationError, AuthenticationError, DatabaseUnavailable, UnsupportedType: as with
+            `IgniteDataset`.
+    """
+    rows = {"KEYSPACE": keyspace, "TABLE": table, "TOKEN_RANGES": token_ranges}
+    node = {"HOST": host, "PORT": str(port), "LOCAL": "true" if local else None}
+    page = {"PAGE_SIZE": str(page_size) if page_size != _PAGE_SIZE else None}
+    access = _access(username, password, certfile, keyfile, cert_password, cafile)
+    said = rows | node | page | access
+    environ = os.environ if environ is None else environ
+    return _entries(CASSANDRA, said, environ, nulls, open_database)
+
+
+def _access(
+    username: str | None,
+    password: str | None,
+    certfile: str | None,
+    keyfile: str | None,
+    cert_password: str | None,
+    cafile: str | None,
+) -> dict[str, str | None]:
     if not certfile and (keyfile or cert_password):
         raise ConfigurationError(
             f"{'keyfile' if keyfile else 'cert_password'} is given without the certificate it "
             "belongs to: give certfile too"
         )
-    said = {
-        "CACHE_NAME": cache_name,
-        "HOST": host,
-        "PORT": str(port),
-        "LOCAL": "true" if local else None,
-        "PART": str(part),
-        "PAGE_SIZE": str(page_size) if page_size != _PAGE_SIZE else None,
+    return {
         "USERNAME": username,
         "PASSWORD": password,
         "CAFILE": cafile,
@@ -108,25 +173,16 @@ def IgniteDataset(  # noqa: N802 - the name its users know
         "KEYFILE": keyfile,
         "CERT_PASSWORD": cert_password,
     }
-    return entries(IGNITE, said, os.environ if environ is None else environ, nulls, open_database)
 
 
-def entries(
+def _entries(
     names: Names,
     said: Mapping[str, str | None],
     environ: Mapping[str, str],
     nulls: Nulls,
     open_database: Callable[[DataSource], Database],
 ) -> Any:
-    """One element a row, in the order of the database.
-
-    Args:
-        names: How the database's variables are called.
-        said: What the script says, by the same names without their prefix; None is nothing.
-        environ: What wins over it, where it is not empty.
-        nulls: See `Reading.nulls`.
-        open_database: Connects to a data source.
-    """
+    """One element a row, in the order of the database; `environ` wins where it is not empty."""
     tensorflow()
     variables = {names(name): value for name, value in said.items() if value}
     variables |= {
@@ -136,11 +192,11 @@ def entries(
     feed = Feed(assignment, open_database)
     reading = Reading(nulls=nulls, original=True)
     with closing(open_database(assignment.source)) as database:
-        found = placed(leaves(feed.schema, reading, feed.sample), database)
+        found = _placed(leaves(feed.schema, reading, feed.sample), database)
     return with_options(batches_of_rows(feed.scan, found, reading).unbatch().prefetch(1024))
 
 
-def placed(found: list[Leaf], database: Database) -> list[Leaf]:
+def _placed(found: list[Leaf], database: Database) -> list[Leaf]:
     """`found` where its columns lie in an entry; all in `val` where the database has no keys."""
     places = database.places() if isinstance(database, Entries) else {}
     return [

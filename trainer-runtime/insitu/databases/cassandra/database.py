@@ -57,6 +57,20 @@ class CassandraDatabase:
             connection.query(table.first_row)
             return arrow_schema(columns[: len(select.columns)])
 
+    def places(self) -> dict[str, tuple[str, ...]]:
+        """Where each column lies in an entry: `("key",)` for a primary key of one column, else
+        `("key", name)`, and `("val", name)` for all others.
+        """
+        with closing(self._open_any()) as connection:
+            table = self._find(connection)
+        key = (*table.partition_key, *table.clustering)
+        return {
+            column.name: ("key", *([column.name] if len(key) > 1 else []))
+            if column.name in key
+            else ("val", column.name)
+            for column in table.columns
+        }
+
     def topology(self) -> Topology:
         with self._lock:
             try:

@@ -155,11 +155,14 @@ def _container(deployment: Deployment) -> dict[str, Any]:
         "command": [*run, java, *_FRESH_NAMES, _ENCODING, "-XX:-UsePerfData", *rest],
         "env": [{"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}],
         "ports": [{"name": "client", "containerPort": THIN_PORT}],
-        "readinessProbe": {
+        # Not ready before it has joined; from then on an open port says enough, and costs nothing.
+        "startupProbe": {
             "exec": {"command": ["sh", "-c", f'{FOLDER}/ready "$POD_IP" {THIN_PORT}']},
             "periodSeconds": 1,
             "timeoutSeconds": 5,
+            "failureThreshold": 600,
         },
+        "readinessProbe": {"tcpSocket": {"port": THIN_PORT}, "periodSeconds": 1},
         "resources": {
             "requests": {"cpu": "100m", "memory": f"{megabytes}Mi"},
             "limits": {"memory": f"{megabytes}Mi"},

@@ -9,8 +9,10 @@ from rich.console import Console
 from rich.table import Table
 
 from testbed import cluster as kubernetes
+from testbed import images
 from testbed.cluster import binaries
 from testbed.cluster import detached as kubernetes_detached
+from testbed.cluster import ignite as ignite_in_cluster
 from testbed.ignite import BootFailed, detached, start
 
 _HERE = ".venv/bin/python -m testbed ignite"
@@ -112,6 +114,9 @@ def cluster_build() -> None:
     """Install and build now what clusters would build when they need it first."""
     try:
         kubernetes.build()
+        ignite_in_cluster.image()
+        images.operator()
+        images.trainer_torch()
     except (RuntimeError, OSError) as problem:
         raise click.ClickException(str(problem)) from problem
 

@@ -54,7 +54,8 @@ def is_built() -> bool:
 class Server:
     """A store that can be killed and started again with all that is in it.
 
-    `access_key` and `secret_key` belong to its only user, who may do everything.
+    `access_key` and `secret_key` belong to its only user, who may do everything. `buckets` is the
+    folder with a folder for each, where objects are files.
     """
 
     region = "us-east-1"
@@ -68,8 +69,8 @@ class Server:
             host = self._claim.host(1)
         self.folder = cache() / "s3" / host
         shutil.rmtree(self.folder, ignore_errors=True)  # of one that crashed
-        self._buckets = self.folder / "buckets"
-        self._buckets.mkdir(parents=True)
+        self.buckets = self.folder / "buckets"
+        self.buckets.mkdir(parents=True)
         # The kernel ends a tied process together with the thread that started it.
         self._starter = ThreadPoolExecutor(1, "s3-starter")
         self._node = Node("versitygw", host, PORT, self.folder, self._spawn)
@@ -101,7 +102,7 @@ class Server:
 
     def create_bucket(self, name: str) -> None:
         """Makes an empty bucket; this store's are folders."""
-        (self._buckets / name).mkdir()
+        (self.buckets / name).mkdir()
 
     def start(self) -> None:
         """Starts the server, unless it runs, and returns when it answers.
@@ -134,7 +135,7 @@ class Server:
         address = f"{self._node.host}:{self._node.port}"
         return self._starter.submit(
             spawn,
-            [str(binary), f"--port={address}", "--keep-alive", "posix", str(self._buckets)],
+            [str(binary), f"--port={address}", "--keep-alive", "posix", str(self.buckets)],
             folder=self.folder,
             log=self._node.log,
             inherit=[] if self._claim is None else [self._claim.claim.fileno()],

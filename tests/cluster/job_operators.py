@@ -16,9 +16,9 @@ from insitu_operator.kubernetes import Api, ApiProblem, Json, connect
 from insitu_operator.kubernetes.paths import target
 from insitu_operator.shell.metrics import Metrics
 from insitu_operator.shell.parts import Parts
-from insitu_operator.shell.pulse import Pulse
 from insitu_operator.shell.settings import Settings
-from insitu_operator.shell.watches import watch, watched_paths
+from insitu_operator.shell.watching.pulse import Pulse
+from insitu_operator.shell.watching.watches import watch, watched_paths
 from tests.cluster.fixed_database import FixedDatabase
 from tests.cluster.manifests import Space
 from tests.cluster.trainingjobs import KINDS

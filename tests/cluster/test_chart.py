@@ -12,8 +12,8 @@ import pytest
 import yaml
 
 from insitu.api import Framework
-from insitu_operator.shell.heartbeat_endpoint import PATH
-from insitu_operator.shell.label import LEADER
+from insitu_operator.shell.heartbeats.endpoint import PATH
+from insitu_operator.shell.leading.label import LEADER
 from insitu_operator.shell.settings import PREFIX, Settings, read
 from testbed.cluster import Cluster, HelmFailed, KubectlFailed
 from tests.cluster.charts import CHART, Chart, Json, container_of

@@ -21,11 +21,11 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from insitu.heartbeat import Heart
 from insitu.progress import Heartbeat, Progress
 from insitu_operator.kubernetes import connect
-from insitu_operator.shell.heartbeat_endpoint import PATH, HeartbeatEndpoint
-from insitu_operator.shell.heartbeats import Heartbeats, Trainer
+from insitu_operator.shell.heartbeats.endpoint import PATH, HeartbeatEndpoint
+from insitu_operator.shell.heartbeats.heartbeats import Heartbeats, Trainer
+from insitu_operator.shell.heartbeats.tokens import Tokens
 from insitu_operator.shell.probes import serve
 from insitu_operator.shell.settings import Address
-from insitu_operator.shell.tokens import Tokens
 from testbed.cluster import Cluster
 from tests.cluster.manifests import Space
 

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from insitu_operator.kubernetes import connect
-from insitu_operator.shell.leader import Elector, LeaseLost
-from insitu_operator.shell.lease import Times
+from insitu_operator.shell.leading.leader import Elector, LeaseLost
+from insitu_operator.shell.leading.lease import Times
 from tests.cluster.manifests import Space
 
 pytestmark = pytest.mark.cluster

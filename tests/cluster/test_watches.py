@@ -14,8 +14,8 @@ import pytest
 from insitu_operator.core.objects.names import MANAGED
 from insitu_operator.kubernetes import Json
 from insitu_operator.shell.metrics import Metrics
-from insitu_operator.shell.pulse import SILENT_SECONDS, Pulse
-from insitu_operator.shell.watches import WatchesEnded, watch, watched_paths
+from insitu_operator.shell.watching.pulse import SILENT_SECONDS, Pulse
+from insitu_operator.shell.watching.watches import WatchesEnded, watch, watched_paths
 from testbed.cluster import Cluster
 from tests.cluster.manifests import Space
 from tests.cluster.operators import until

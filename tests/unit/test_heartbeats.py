@@ -11,9 +11,9 @@ from insitu.errors import AuthenticationError
 from insitu.progress import Heartbeat, Progress
 from insitu_operator.core.heartbeats import News, Ranks
 from insitu_operator.kubernetes import ApiProblem, paths
-from insitu_operator.shell.heartbeats import Heartbeats, Trainer
+from insitu_operator.shell.heartbeats.heartbeats import Heartbeats, Trainer
+from insitu_operator.shell.heartbeats.tokens import Bearer, Busy, Tokens
 from insitu_operator.shell.key import Key
-from insitu_operator.shell.tokens import Bearer, Busy, Tokens
 
 AUDIENCE = "insitu.dev/operator"
 POD = Bearer("ml", "digits-g1-0", "uid-0")

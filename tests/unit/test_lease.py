@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 
 from insitu_operator.kubernetes import Json
-from insitu_operator.shell.lease import Seen, Times, micro_time, new_lease
+from insitu_operator.shell.leading.lease import Seen, Times, micro_time, new_lease
 
 NOW = datetime(2026, 11, 5, 12, tzinfo=UTC)
 

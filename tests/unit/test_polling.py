@@ -18,11 +18,11 @@ from insitu.errors import AuthenticationError, ConfigurationError, InsituError
 from insitu.topology import Topology
 from insitu_operator.core.observed import Reading, Unread
 from insitu_operator.kubernetes import Json
-from insitu_operator.shell.databases import Databases
+from insitu_operator.shell.databases.databases import Databases
+from insitu_operator.shell.databases.polling import Cadence, Look, is_news
+from insitu_operator.shell.databases.secrets import SecretFolder
+from insitu_operator.shell.databases.sources import Opened
 from insitu_operator.shell.key import Key
-from insitu_operator.shell.polling import Cadence, Look, is_news
-from insitu_operator.shell.secrets import SecretFolder
-from insitu_operator.shell.sources import Opened
 from tests.unit.job_builders import START, topology
 from tests.unit.local_builders import Answers
 

@@ -13,8 +13,8 @@ from aiohttp import web
 from insitu.errors import ConfigurationError
 from insitu_operator.shell.metrics import Metrics
 from insitu_operator.shell.probes import Check, routes, serve
-from insitu_operator.shell.pulse import SILENT_SECONDS, Pulse
 from insitu_operator.shell.settings import Address
+from insitu_operator.shell.watching.pulse import SILENT_SECONDS, Pulse
 
 ANYWHERE = Address(host="127.0.0.1", port=0)
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from insitu_operator.shell.key import Key
-from insitu_operator.shell.queue import Queue
-from insitu_operator.shell.schedule import Lane, Pace, Schedule
+from insitu_operator.shell.queueing.queue import Queue
+from insitu_operator.shell.queueing.schedule import Lane, Pace, Schedule
 from tests.virtual_time import now, run
 
 JOB = Key("ml", "digits")

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from insitu_operator.shell.endpoints import Service
 from insitu_operator.shell.key import Key
-from insitu_operator.shell.sight import Interest, Sight
+from insitu_operator.shell.watching.endpoints import Service
+from insitu_operator.shell.watching.sight import Interest, Sight
 
 Json = dict[str, Any]
 DIGITS = Key("ml", "digits")

@@ -13,8 +13,8 @@ import pytest
 from insitu.api import Data, IgniteData
 from insitu.errors import ConfigurationError, DatabaseUnavailable
 from insitu_operator.kubernetes import ApiProblem, Json, paths
-from insitu_operator.shell.services import ready_addresses
-from insitu_operator.shell.sources import Opened, Sources
+from insitu_operator.shell.databases.services import ready_addresses
+from insitu_operator.shell.databases.sources import Opened, Sources
 
 SERVICE: Json = {
     "metadata": {"name": "ignite", "namespace": "ml"},

@@ -6,8 +6,8 @@ from typing import Any
 
 from insitu.api import Reason, Status, TrainingJob
 from insitu_operator.kubernetes import Json
-from insitu_operator.shell.hindrances import newest_failure
-from insitu_operator.shell.status_patches import stalled_patch, status_patch
+from insitu_operator.shell.reconciling.hindrances import newest_failure
+from insitu_operator.shell.reconciling.status_patches import stalled_patch, status_patch
 from tests.unit.job_builders import START, Scene
 
 LATER = START.replace(hour=1)

@@ -15,8 +15,8 @@ from insitu.databases import connect as open_any
 from insitu.errors import ConfigurationError, ExitCode
 from insitu_operator.kubernetes import connect
 from insitu_operator.shell import logs, settings
-from insitu_operator.shell.leader import Elector
-from insitu_operator.shell.lease import Times
+from insitu_operator.shell.leading.leader import Elector
+from insitu_operator.shell.leading.lease import Times
 from insitu_operator.shell.metrics import Metrics
 from insitu_operator.shell.parts import Parts
 from insitu_operator.shell.replica import Exit, Host, Replica

@@ -6,19 +6,19 @@ from collections.abc import Callable, Mapping
 
 from insitu.databases import Database, DataSource
 from insitu_operator.kubernetes import Api
-from insitu_operator.shell.controller import Controller
-from insitu_operator.shell.databases import Databases
-from insitu_operator.shell.heartbeat_endpoint import HeartbeatEndpoint
-from insitu_operator.shell.heartbeats import Heartbeats
+from insitu_operator.shell.databases.databases import Databases
+from insitu_operator.shell.databases.sources import Sources
+from insitu_operator.shell.heartbeats.endpoint import HeartbeatEndpoint
+from insitu_operator.shell.heartbeats.heartbeats import Heartbeats
+from insitu_operator.shell.heartbeats.tokens import Tokens
 from insitu_operator.shell.key import Key
 from insitu_operator.shell.listener import PassListener
 from insitu_operator.shell.metrics import Metrics
-from insitu_operator.shell.queue import Queue
-from insitu_operator.shell.resync import Resync
+from insitu_operator.shell.queueing.queue import Queue
+from insitu_operator.shell.reconciling.controller import Controller
 from insitu_operator.shell.settings import Settings
-from insitu_operator.shell.sight import Sight
-from insitu_operator.shell.sources import Sources
-from insitu_operator.shell.tokens import Tokens
+from insitu_operator.shell.watching.resync import Resync
+from insitu_operator.shell.watching.sight import Sight
 
 
 class Parts:

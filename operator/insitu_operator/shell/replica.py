@@ -11,15 +11,15 @@ import logging
 from typing import Any, Protocol
 
 from insitu_operator.kubernetes import Api, ApiProblem
-from insitu_operator.shell.label import mark
-from insitu_operator.shell.leader import Elector, LeaseLost
+from insitu_operator.shell.leading.label import mark
+from insitu_operator.shell.leading.leader import Elector, LeaseLost
 from insitu_operator.shell.metrics import Metrics
 from insitu_operator.shell.parts import Parts
 from insitu_operator.shell.probes import routes, serve
-from insitu_operator.shell.pulse import Pulse
 from insitu_operator.shell.settings import Settings
 from insitu_operator.shell.tasks import Tasks, first
-from insitu_operator.shell.watches import WatchesEnded, watch, watched_paths
+from insitu_operator.shell.watching.pulse import Pulse
+from insitu_operator.shell.watching.watches import WatchesEnded, watch, watched_paths
 
 _log = logging.getLogger(__name__)
 

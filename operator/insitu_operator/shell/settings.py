@@ -14,7 +14,7 @@ from pydantic_core import ErrorDetails
 from insitu.api import Framework
 from insitu.errors import ConfigurationError
 from insitu_operator.core.objects.settings import TrainerSettings
-from insitu_operator.shell.lease import Times
+from insitu_operator.shell.leading.lease import Times
 
 PREFIX = "INSITU_"
 

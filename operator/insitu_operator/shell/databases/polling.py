@@ -16,7 +16,7 @@ from insitu.errors import InsituError
 from insitu.topology import Topology
 from insitu_operator.core.observed import Reading, Unread
 from insitu_operator.core.unread import unread
-from insitu_operator.shell.sources import Opened
+from insitu_operator.shell.databases.sources import Opened
 
 log = logging.getLogger(__name__)
 

@@ -18,7 +18,7 @@ from insitu.errors import InsituError
 from insitu_operator.core.objects.names import MANAGED
 from insitu_operator.kubernetes import Json, paths
 from insitu_operator.shell.metrics import Metrics
-from insitu_operator.shell.pulse import INACTIVITY_SECONDS, Pulse
+from insitu_operator.shell.watching.pulse import INACTIVITY_SECONDS, Pulse
 
 _END_SECONDS = 0.5
 _TLS_END_SECONDS = 0.1

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from insitu_operator.shell import fingerprints
+from insitu_operator.shell.watching import fingerprints
 
 Json = dict[str, Any]
 

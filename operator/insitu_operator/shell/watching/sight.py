@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from insitu_operator.core.objects.machines import NodeState
-from insitu_operator.shell import fingerprints
-from insitu_operator.shell.databases import Marks
-from insitu_operator.shell.endpoints import DELETED, Endpoints, Service, SliceId, slice_id
-from insitu_operator.shell.heartbeats import Trainer
+from insitu_operator.shell.databases.databases import Marks
+from insitu_operator.shell.heartbeats.heartbeats import Trainer
 from insitu_operator.shell.key import Key
+from insitu_operator.shell.watching import fingerprints
+from insitu_operator.shell.watching.endpoints import DELETED, Endpoints, Service, SliceId, slice_id
 
 Json = dict[str, Any]
 

@@ -8,7 +8,7 @@ from insitu_operator.core.objects.owners import belongs_to
 from insitu_operator.core.objects.plan_maps import read_record
 from insitu_operator.core.objects.pods import is_ours
 from insitu_operator.kubernetes import Api, ApiProblem, Json, paths
-from insitu_operator.shell.memory import Memory
+from insitu_operator.shell.reconciling.memory import Memory
 
 
 async def recall(api: Api, job: TrainingJob, memory: Memory) -> None:

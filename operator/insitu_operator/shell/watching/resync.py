@@ -14,7 +14,7 @@ from contextlib import suppress
 from insitu.api import GROUP, KIND, VERSION
 from insitu_operator.core.objects.names import MANAGED
 from insitu_operator.kubernetes import Api, ApiProblem, Json, paths
-from insitu_operator.shell.sight import Sight
+from insitu_operator.shell.watching.sight import Sight
 
 log = logging.getLogger(__name__)
 

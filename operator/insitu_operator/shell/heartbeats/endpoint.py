@@ -10,8 +10,8 @@ from pydantic import ValidationError
 
 from insitu.errors import AuthenticationError, InsituError
 from insitu.progress import Heartbeat
-from insitu_operator.shell.heartbeats import Heartbeats, Trainer
-from insitu_operator.shell.tokens import Bearer, Tokens
+from insitu_operator.shell.heartbeats.heartbeats import Heartbeats, Trainer
+from insitu_operator.shell.heartbeats.tokens import Bearer, Tokens
 
 PATH = "/v1/heartbeat"
 

@@ -7,12 +7,12 @@ from datetime import datetime
 from insitu.api import Reason, Status, TrainingJob
 from insitu_operator.core.objects.notices import notices
 from insitu_operator.kubernetes import Api, ApiProblem, Json, paths
-from insitu_operator.shell.endpoints import DELETED
-from insitu_operator.shell.herald import Herald
 from insitu_operator.shell.key import Key
-from insitu_operator.shell.problems import LookAgain
-from insitu_operator.shell.sight import Sight
-from insitu_operator.shell.status_patches import stalled_patch, status_patch
+from insitu_operator.shell.reconciling.herald import Herald
+from insitu_operator.shell.reconciling.problems import LookAgain
+from insitu_operator.shell.reconciling.status_patches import stalled_patch, status_patch
+from insitu_operator.shell.watching.endpoints import DELETED
+from insitu_operator.shell.watching.sight import Sight
 
 
 class Reporter:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from insitu.api import TrainingJob
 from insitu_operator.core.objects.names import batch_job_name
 from insitu_operator.kubernetes import Api, ApiProblem, Json, paths
-from insitu_operator.shell.memory import Memory
+from insitu_operator.shell.reconciling.memory import Memory
 
 PATIENCE_SECONDS = 3.0
 """Before it is asked, and between two times."""

@@ -12,9 +12,9 @@ from typing import Protocol, Self
 
 from insitu.api import Data, OnChange
 from insitu.databases import DataSource, connect
+from insitu_operator.shell.databases.polling import Cadence, Look, OpenDatabase, Poller, is_news
+from insitu_operator.shell.databases.sources import Opened
 from insitu_operator.shell.key import Key
-from insitu_operator.shell.polling import Cadence, Look, OpenDatabase, Poller, is_news
-from insitu_operator.shell.sources import Opened
 
 THREADS = 32
 

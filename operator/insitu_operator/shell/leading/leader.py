@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 
 from insitu.errors import InsituError
 from insitu_operator.kubernetes import Api, ApiProblem, paths
-from insitu_operator.shell.lease import Seen, Times, new_lease
+from insitu_operator.shell.leading.lease import Seen, Times, new_lease
 
 REQUEST_SECONDS = 2.0
 

@@ -16,8 +16,8 @@ from insitu_operator.core.progress import newest
 from insitu_operator.core.record import Record
 from insitu_operator.core.stores import commit_uri
 from insitu_operator.kubernetes import Json
-from insitu_operator.shell.endpoints import Service
-from insitu_operator.shell.sight import Interest
+from insitu_operator.shell.watching.endpoints import Service
+from insitu_operator.shell.watching.sight import Interest
 
 
 def workers(

@@ -27,18 +27,28 @@ from insitu_operator.core.objects.settings import TrainerSettings
 from insitu_operator.core.observed import Observed
 from insitu_operator.core.reconcile import reconcile
 from insitu_operator.kubernetes import Api, ApiProblem, Json
-from insitu_operator.shell.actions import PLACES_SECONDS, Actions, Scene
-from insitu_operator.shell.databases import Databases
-from insitu_operator.shell.gathering import interest, missing_places, newest_commit, workers
-from insitu_operator.shell.herald import Herald
-from insitu_operator.shell.hindrances import hindrance
+from insitu_operator.shell.databases.databases import Databases
+from insitu_operator.shell.databases.polling import Look
 from insitu_operator.shell.key import Key
-from insitu_operator.shell.memory import Memory
-from insitu_operator.shell.polling import Look
-from insitu_operator.shell.problems import InTheWay, LookAgain, needs_person, nowhere_to_create
-from insitu_operator.shell.recall import pods_of, recall
-from insitu_operator.shell.reporter import Reporter
-from insitu_operator.shell.sight import Sight
+from insitu_operator.shell.reconciling.actions import PLACES_SECONDS, Actions, Scene
+from insitu_operator.shell.reconciling.gathering import (
+    interest,
+    missing_places,
+    newest_commit,
+    workers,
+)
+from insitu_operator.shell.reconciling.herald import Herald
+from insitu_operator.shell.reconciling.hindrances import hindrance
+from insitu_operator.shell.reconciling.memory import Memory
+from insitu_operator.shell.reconciling.problems import (
+    InTheWay,
+    LookAgain,
+    needs_person,
+    nowhere_to_create,
+)
+from insitu_operator.shell.reconciling.recall import pods_of, recall
+from insitu_operator.shell.reconciling.reporter import Reporter
+from insitu_operator.shell.watching.sight import Sight
 
 LONGEST_WAIT_SECONDS = 30.0
 FIRST_LOOK_SECONDS = 5.0

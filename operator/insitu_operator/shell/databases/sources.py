@@ -9,8 +9,8 @@ from pathlib import Path
 from insitu.api import Data, data_source
 from insitu.databases import DataSource
 from insitu_operator.kubernetes import Json
-from insitu_operator.shell.secrets import Reads, SecretFolder
-from insitu_operator.shell.services import service_addresses
+from insitu_operator.shell.databases.secrets import Reads, SecretFolder
+from insitu_operator.shell.databases.services import service_addresses
 
 
 @dataclass(frozen=True, slots=True)

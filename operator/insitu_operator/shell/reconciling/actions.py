@@ -31,8 +31,8 @@ from insitu_operator.core.objects.settings import TrainerSettings
 from insitu_operator.core.observed import Machine, Reading
 from insitu_operator.core.record import Record
 from insitu_operator.kubernetes import Api, ApiProblem, Json, paths
-from insitu_operator.shell.memory import Memory, Places
-from insitu_operator.shell.problems import InTheWay, LookAgain, outrun
+from insitu_operator.shell.reconciling.memory import Memory, Places
+from insitu_operator.shell.reconciling.problems import InTheWay, LookAgain, outrun
 
 PATCHES_AT_ONCE = 16
 """More make the API server slower, and nothing faster."""

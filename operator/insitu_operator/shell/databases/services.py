@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from insitu.errors import ConfigurationError, DatabaseUnavailable
 from insitu_operator.kubernetes import ApiProblem, Json
 from insitu_operator.kubernetes.paths import service as service_path
-from insitu_operator.shell.secrets import Reads
+from insitu_operator.shell.databases.secrets import Reads
 
 Address = tuple[str, int]
 

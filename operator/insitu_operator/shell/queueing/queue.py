@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from insitu_operator.shell.key import Key
-from insitu_operator.shell.schedule import Lane, Pace, Schedule
+from insitu_operator.shell.queueing.schedule import Lane, Pace, Schedule
 
 #: One pass of a key; returns after how many seconds it wants the next one, None for not at all.
 Run = Callable[[Key], Awaitable[float | None]]

@@ -1,0 +1,1 @@
+"""What the databases say, read beside the event loop."""

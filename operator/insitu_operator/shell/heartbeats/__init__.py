@@ -1,0 +1,1 @@
+"""What trainers tell, and who may tell it."""

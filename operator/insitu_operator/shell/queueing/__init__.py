@@ -1,0 +1,1 @@
+"""When which job gets its next look."""

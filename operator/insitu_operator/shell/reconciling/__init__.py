@@ -1,0 +1,1 @@
+"""One look at one job: gather, decide, act, write the status."""

@@ -15,8 +15,9 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -41,13 +42,14 @@ _BESIDE = (
 def main() -> int:
     """Runs the demo; 0 when every claim held."""
     began = time.monotonic()
+    say("Build the images of operator and trainer (kept for the next time)")
+    built = _Images(images.operator(), images.trainer_torch())
     with (
         tempfile.TemporaryDirectory(prefix="insitu-demo-") as folder,
-        _kubernetes() as kubernetes,
+        _kubernetes([built.operator, built.trainer, ignite.image()]) as kubernetes,
         s3.start(kubernetes.host) as store,
     ):
-        show = _Show(kubernetes, store, Path(folder))
-        failures = list(show.run())
+        failures = list(_Show(kubernetes, store, Path(folder)).run(built))
     console.print()
     for failure in failures:
         console.print(f"[red]not as promised:[/] {failure}")
@@ -60,15 +62,19 @@ def main() -> int:
 
 
 @contextmanager
-def _kubernetes() -> Iterator[cluster.Cluster]:
-    say("Build the images of operator and trainer (kept for the next time)")
-    built = [images.operator(), images.trainer_torch(), ignite.image()]
+def _kubernetes(loaded: Sequence[cluster.Image]) -> Iterator[cluster.Cluster]:
     say("Start a Kubernetes of three nodes")
     began = time.monotonic()
-    with cluster.start(3, images=built) as kubernetes:
+    with cluster.start(3, images=loaded) as kubernetes:
         console.print(kubernetes.kubectl("get", "nodes").rstrip())
         console.print(f"  ready after {time.monotonic() - began:.1f} s")
         yield kubernetes
+
+
+@dataclass(frozen=True, slots=True)
+class _Images:
+    operator: cluster.Image
+    trainer: cluster.Image
 
 
 class _Show:
@@ -77,12 +83,12 @@ class _Show:
         self._store = store
         self._work = work
 
-    def run(self) -> Iterator[str]:
+    def run(self, images: _Images) -> Iterator[str]:
         """Every claim that did not hold."""
         database = self._database()
-        self._operator()
-        self._load(database)
-        self._apply()
+        self._operator(images)
+        self._load(database, images.operator)
+        self._train()
         with self._watched():
             placed = self._wait_for_step(DELETE_AT_STEP)
             yield from self._misplaced(database)
@@ -102,40 +108,48 @@ class _Show:
         self._print("get", "pods", "-o", "wide")
         return database
 
-    def _operator(self) -> None:
+    def _operator(self, images: _Images) -> None:
         say("Install the operator: helm install insitu charts/insitu")
-        operator, trainer = images.operator().name, images.trainer_torch().name
-        values = [
-            "replicas=1",
-            *_image("images.operator", operator),
-            *_image("images.trainers.torch", trainer),
+        named = {"images.operator": images.operator, "images.trainers.torch": images.trainer}
+        settings = [
+            f"--set={value}" for name, image in named.items() for value in _image(name, image)
         ]
-        settings = [f"--set={value}" for value in values]
         chart = str(REPOSITORY / "charts" / "insitu")
         helm = self._kubernetes.helm
-        console.print(helm("install", "insitu", chart, "-n", NAMESPACE, "--wait", *settings))
+        console.print(
+            helm(
+                "install", "insitu", chart, "-n", NAMESPACE, "--wait", "--set=replicas=1", *settings
+            )
+        )
 
-    def _load(self, database: ignite.Database) -> None:
+    def _load(self, database: ignite.Database, operator: cluster.Image) -> None:
         say("Load 1,437 handwritten digits, each row on two of the three database nodes")
-        host, port = database.endpoints[0]
         rows = write_training_rows(self._work)
-        insitu("load", rows, "--ignite", f"{host}:{port}", "--table", "DIGITS", "--key", "id",
-               "--backups", "1")  # fmt: skip
+        self._kubectl("create", "configmap", "digits-rows", f"--from-file={rows}")
+        self._apply("load.yaml", {"example.org/insitu-operator:0.1.0": operator.name})
+        self._kubectl("wait", "job/load-digits", "--for=condition=Complete", "--timeout=5m")
+        self._print("logs", "job/load-digits")
         database.wait_rebalanced()
 
-    def _apply(self) -> None:
+    def _train(self) -> None:
         say("kubectl apply -f examples/digits/kubernetes/job.yaml")
-        self._store.create_bucket(BUCKET)
-        key, secret = self._store.access_key, self._store.secret_key
-        self._kubectl("create", "secret", "generic", "checkpoint-store",
-                      f"--from-literal=accessKeyId={key}",
-                      f"--from-literal=secretAccessKey={secret}")  # fmt: skip
         scripts = [f"--from-file={HERE / name}" for name in ("train.py", "model.py")]
-        self._kubectl("create", "configmap", "digits", *scripts)
-        manifest = (HERE / "kubernetes" / "job.yaml").read_text()
-        manifest = manifest.replace("http://s3.storage:7070", self._store.endpoint)
-        (self._work / "job.yaml").write_text(manifest)
-        self._print("apply", "-f", str(self._work / "job.yaml"))
+        self._kubectl("create", "configmap", "digits-code", *scripts)
+        self._store.create_bucket(BUCKET)
+        keys = {"accessKeyId": self._store.access_key, "secretAccessKey": self._store.secret_key}
+        self._apply(
+            "store.yaml", {f"{name}: change-me": f"{name}: {key}" for name, key in keys.items()}
+        )
+        self._apply("job.yaml", {"http://store.example:7070": self._store.endpoint})
+
+    def _apply(self, name: str, own: Mapping[str, str]) -> None:
+        """Applies a manifest of the example, with what it leaves to its reader."""
+        text = (HERE / "kubernetes" / name).read_text()
+        for theirs, ours in own.items():
+            assert theirs in text, f"{name} no longer has {theirs}"
+            text = text.replace(theirs, ours)
+        (self._work / name).write_text(text)
+        self._print("apply", "-f", str(self._work / name))
 
     @contextmanager
     def _watched(self) -> Iterator[None]:
@@ -182,9 +196,9 @@ class _Show:
         os.environ.update({**self._store.environment, "AWS_ALLOW_HTTP": "true"})
         for name in ("evaluate.py", "model.py", "data.py"):
             shutil.copy(HERE / name, self._work)
-        reached = accuracy(self._work, f"s3://{BUCKET}/digits")
+        reached = accuracy(self._work, f"s3://{BUCKET}")
         say("Its checkpoints")
-        insitu("checkpoints", self._work / "job.yaml", "--store", f"s3://{BUCKET}/digits")
+        insitu("checkpoints", self._work / "job.yaml", "--store", f"s3://{BUCKET}")
         if not any(c["type"] == "Complete" and c["status"] == "True" for c in status["conditions"]):
             yield "the job is not Complete"
         if reached < WANTED_ACCURACY:
@@ -201,7 +215,7 @@ class _Show:
         return status
 
     def _print(self, *arguments: str) -> None:
-        console.print(self._kubectl(*arguments).rstrip())
+        console.print(self._kubectl(*arguments).rstrip(), soft_wrap=True)
 
     def _kubectl(self, *arguments: str) -> str:
         return self._kubernetes.kubectl("-n", NAMESPACE, *arguments)
@@ -209,11 +223,11 @@ class _Show:
 
 def _relay(lines: IO[str]) -> None:
     for line in lines:
-        console.print(line.rstrip())
+        console.print(line.rstrip(), soft_wrap=True)
 
 
-def _image(where: str, name: str) -> list[str]:
-    repository, _, tag = name.rpartition(":")
+def _image(where: str, image: cluster.Image) -> list[str]:
+    repository, _, tag = image.name.rpartition(":")
     return [f"{where}.repository={repository}", f"{where}.tag={tag}"]
 
 

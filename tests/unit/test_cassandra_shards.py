@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -18,7 +19,7 @@ from insitu.databases.cassandra.cluster.density import (
 from insitu.databases.cassandra.cluster.shards import SHARDS_A_NODE, refit
 from insitu.databases.cassandra.ranges import FIRST, LAST, RING, TokenRange, parse_range
 from insitu.errors import ConfigurationError
-from insitu.topology import ShardId
+from insitu.topology import MeasuredLocality, ShardId
 from insitu_operator.core.planner import plan
 from tests.unit.cassandra_builders import ring, topology_of
 
@@ -166,3 +167,23 @@ def test_without_anything_to_go_by_all_shards_are_equal() -> None:
 def test_an_empty_table_has_empty_shards() -> None:
     topology = topology_of(ring(3), 2, density=Density([], [Probe(RING, 0)]))
     assert {shard.weight for shard in topology.shards} == {0}
+
+
+@pytest.mark.parametrize(
+    ("share", "says"),
+    [(0.417, "read only 41 % of"), (None, "could not be measured"), (1.0, "may come to prefer")],
+)
+def test_a_plan_says_what_was_measured(share: float | None, says: str) -> None:
+    reading = replace(topology_of(ring(3), 2), locality=MeasuredLocality(share, "set this"))
+    made = plan(reading, generation=1, locality="Preferred")
+    assert any(says in note and note.endswith("set this") for note in made.notes)
+
+
+def test_required_refuses_copies_that_are_read_elsewhere() -> None:
+    reading = replace(topology_of(ring(3), 2), locality=MeasuredLocality(0.999, "set this"))
+    with pytest.raises(
+        ConfigurationError, match=r"only 99 % .* locality is Required: set this; or"
+    ):
+        plan(reading, generation=1)
+    for share in (1.0, None):
+        plan(replace(reading, locality=MeasuredLocality(share, "set this")), generation=1)

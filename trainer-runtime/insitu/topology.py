@@ -61,13 +61,26 @@ class Shard:
         return bool(self.owners or self.parts) and all(part.readable for part in self.parts)
 
 
+@dataclass(frozen=True, slots=True)
+class MeasuredLocality:
+    """How much of what a node is asked for of its own shards it really reads from its own copy.
+
+    `share` is from 0 to 1, None where it could not be measured. `remedy` says what would make it
+    1 for good, or measurable; it is empty when all is local and stays so.
+    """
+
+    share: float | None
+    remedy: str = ""
+
+
 @dataclass(frozen=True)
 class Topology:
     """One consistent reading.
 
     `version` changes whenever ownership does, and only compares for equality. `rows` is the
     exact number of rows of the whole table at this moment, None where the database can't say.
-    `weights_exact` tells whether shard weights are counted rows or estimates.
+    `weights_exact` tells whether shard weights are counted rows or estimates. `locality` None: a
+    node of this database can only read its own copy.
     """
 
     nodes: tuple[DatabaseNode, ...]
@@ -76,6 +89,7 @@ class Topology:
     rows: int | None = None
     weights_exact: bool = False
     warnings: tuple[str, ...] = ()
+    locality: MeasuredLocality | None = None
 
     @cached_property
     def node(self) -> Mapping[NodeId, DatabaseNode]:

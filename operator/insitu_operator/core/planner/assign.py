@@ -14,6 +14,7 @@ from insitu.topology import NodeId, Shard, ShardId, Topology
 from insitu_operator.core.plan import Assigned, Plan
 from insitu_operator.core.planner.balance import spread
 from insitu_operator.core.planner.explain import notes
+from insitu_operator.core.planner.measured import measured, refuse_elsewhere
 from insitu_operator.core.planner.names import named, named_nodes, natural
 from insitu_operator.core.planner.nodes import choose_nodes, keep_ranks
 from insitu_operator.core.planner.placement import NOWHERE, Items
@@ -76,6 +77,7 @@ def plan(
         )
     required = locality == Locality.REQUIRED
     if required:
+        refuse_elsewhere(topology.locality)
         _refuse_unreachable(shards, frozenset(open_to))
     before = {part.node: part.rank for part in previous.ranks} if previous else {}
     chosen = choose_nodes(shards, open_to, max_ranks, keep=before, cover=required)
@@ -85,7 +87,7 @@ def plan(
         generation=generation,
         topology=topology.version,
         ranks=parts,
-        notes=notes(shards, parts, locality),
+        notes=(*notes(shards, parts, locality), *measured(topology.locality, locality)),
     )
 
 

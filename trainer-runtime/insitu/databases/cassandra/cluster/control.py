@@ -132,8 +132,18 @@ class Control:
         self._cluster.shutdown()
 
     def _ask(self, statement: str, arguments: tuple[object, ...], host: Host | None) -> list[Any]:
+        if host is not None:
+            self._connect_to(host)
         simple = SimpleStatement(statement)
         return list(self._session.execute(simple, arguments or None, host=host))
+
+    def _connect_to(self, host: Host) -> None:
+        """Makes sure of connections to `host`: the driver is still at it for a while at first."""
+        if any(pool.host == host for pool in self._session.get_pools()):
+            return
+        future = self._session.add_or_renew_pool(host, is_host_addition=False)
+        if future is not None:
+            future.result(timeout=_CONNECT_SECONDS)
 
     def _hosts(self) -> dict[NodeId, Host]:
         return {

@@ -69,6 +69,14 @@ class Table:
         """The CQL for the least that reading it takes."""
         return f"SELECT {quoted(self.partition_key[0])} FROM {self.name.cql} LIMIT 1"  # noqa: S608 - quoted
 
+    def first_row_in(self, start: int, end: int) -> str:
+        """As `first_row`, with a token above `start` and up to `end`."""
+        condition = f"{self.token} > {start} AND {self.token} <= {end}"
+        return (
+            f"SELECT {quoted(self.partition_key[0])} FROM {self.name.cql}"  # noqa: S608 - quoted
+            f" WHERE {condition} LIMIT 1"
+        )
+
     def _key(self, kind: str) -> tuple[str, ...]:
         of_kind = sorted((c for c in self.columns if c.kind == kind), key=lambda c: c.position)
         return tuple(column.name for column in of_kind)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from insitu.databases.cassandra.cluster import shards
 from insitu.databases.cassandra.cluster.control import Control
 from insitu.databases.cassandra.cluster.density import Density
+from insitu.databases.cassandra.cluster.locality import measure
 from insitu.databases.cassandra.cluster.members import Membership, read_members
 from insitu.databases.cassandra.cluster.ring import (
     Member,
@@ -92,8 +93,17 @@ class TopologyReader:
         key = (*state, self._sizes.density)
         if self._newest is None or self._newest[0] != key:
             topology = assemble(membership, table, chosen, live, self._sizes.density)
-            self._newest = (key, topology)
+            self._newest = (key, self._measured(table, topology))
         return self._newest[1]
+
+    def _measured(self, table: Table, topology: Topology) -> Topology:
+        """With its locality, which is measured anew when owners have changed."""
+        before = self._newest[1] if self._newest else None
+        if before is not None and before.version == topology.version:
+            found = before.locality
+        else:
+            found = measure(self._control, table, sorted(topology.node), topology.shards)
+        return replace(topology, locality=found)
 
     def _membership(self) -> Membership:
         """As the same node as before sees it, while that one answers."""

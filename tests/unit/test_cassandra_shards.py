@@ -181,9 +181,7 @@ def test_a_plan_says_what_was_measured(share: float | None, says: str) -> None:
 
 def test_required_refuses_copies_that_are_read_elsewhere() -> None:
     reading = replace(topology_of(ring(3), 2), locality=MeasuredLocality(0.999, "set this"))
-    with pytest.raises(
-        ConfigurationError, match=r"only 99 % .* locality is Required: set this; or"
-    ):
+    with pytest.raises(ConfigurationError, match=r"only 99 % .* is Required: set this; or"):
         plan(reading, generation=1)
     for share in (1.0, None):
         plan(replace(reading, locality=MeasuredLocality(share, "set this")), generation=1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ from insitu_operator.cli.files import Rows, numbered, open_files
 from insitu_operator.cli.keys import check_names, check_values
 
 _GENERATED_KEY = "id"
-_DEFAULT_PORT = 10800
+_PORTS = {"ignite": 10800, "cassandra": 9042}
 _PLAIN_SECONDS = 5.0
 
 
@@ -46,22 +46,37 @@ Report = Callable[[int], None]
 )
 @click.option(
     "--ignite",
-    "endpoints",
     multiple=True,
-    required=True,
     metavar="HOST[:PORT]",
-    help="Any live node; give it again to name a second one to try.",
+    help="Any live Ignite node; give it again to name a second one to try.",
 )
-@click.option("--table", required=True, metavar="NAME", help="SQL table or cache to fill.")
+@click.option(
+    "--cassandra",
+    multiple=True,
+    metavar="HOST[:PORT]",
+    help="Any live Cassandra node, instead; again for a second one.",
+)
+@click.option(
+    "--table",
+    required=True,
+    metavar="NAME",
+    help="To fill: a SQL table or cache of Ignite, or KEYSPACE.TABLE of Cassandra.",
+)
 @click.option(
     "--key",
     "keys",
     multiple=True,
     metavar="COLUMN",
-    help="Key column; give it again for a key of several. Without it rows are numbered.",
+    help="Key column; give it again for a key of several (in Cassandra the first one decides on"
+    " the node, and the others sort). Without it rows are numbered.",
 )
-@click.option("--backups", type=click.IntRange(0), help="Backup copies of a new table.  [1]")
-@click.option("--template", metavar="NAME", help="Cache template of the servers for a new table.")
+@click.option("--backups", type=click.IntRange(0), help="Ignite: backups of a new table.  [1]")
+@click.option("--template", metavar="NAME", help="Ignite: cache template for a new table.")
+@click.option(
+    "--replicas", type=click.IntRange(1), help="Cassandra: copies in a new keyspace.  [3]"
+)
+@click.option("--datacenter", metavar="NAME", help="Cassandra: where those are.")
+@click.option("--consistency", metavar="LEVEL", help="Cassandra: of writes.  [LOCAL_QUORUM]")
 @click.option("--username", metavar="NAME", help="Needs --password-file.")
 @click.option("--password-file", type=click.Path(path_type=Path), metavar="FILE")
 @click.option("--ca", type=click.Path(path_type=Path), metavar="PEM", help="Speak TLS, trust this.")
@@ -71,11 +86,15 @@ Report = Callable[[int], None]
 @explained
 def load(
     files: tuple[Path, ...],
-    endpoints: tuple[str, ...],
+    ignite: tuple[str, ...],
+    cassandra: tuple[str, ...],
     table: str,
     keys: tuple[str, ...],
     backups: int | None,
     template: str | None,
+    replicas: int | None,
+    datacenter: str | None,
+    consistency: str | None,
     username: str | None,
     password_file: Path | None,
     ca: Path | None,
@@ -88,18 +107,26 @@ def load(
     Rows with the same key replace each other, so a load that broke off is just run again. Arrays
     of an npz file become columns, one row for each index of their first dimension.
     """
+    kind, endpoints = _database(ignite, cassandra)
+    new = {"template": template, "backups": backups, "replicas": replicas}
+    asked = {name: str(value) for name, value in new.items() if value is not None}
+    own = {**asked, "datacenter": datacenter, "consistency": consistency}
+    _check_options(kind, [name for name, value in own.items() if value is not None])
     rows, key = _keyed(open_files(files), keys)
     for note in rows.notes:
         click.echo(note)
     source = DataSource(
-        kind="ignite",
-        endpoints=tuple(_endpoint(text) for text in endpoints),
+        kind=kind,
+        endpoints=endpoints,
         table=table,
         credentials=_credentials(username, password_file),
         tls=_tls(ca, certificate, certificate_key),
+        options={"datacenter": datacenter} if datacenter else {},
     )
     with closing(connect(source)) as database:
-        options = _options(database, table, backups, template)
+        options = _options(kind, database, table, asked)
+        if consistency:
+            options["consistency"] = consistency
         with (
             closing(database.writer(rows.schema, key=key, options=options)) as writer,
             _progress(rows.count) as report,
@@ -163,21 +190,43 @@ def _only(schema: pa.Schema, names: Sequence[str]) -> pa.Schema:
     return pa.schema([schema.field(name) for name in names])
 
 
-def _options(
-    database: Database, table: str, backups: int | None, template: str | None
-) -> dict[str, str]:
+def _database(
+    ignite: Sequence[str], cassandra: Sequence[str]
+) -> tuple[str, tuple[tuple[str, int], ...]]:
+    """Which kind of database, and where its nodes are."""
+    if bool(ignite) == bool(cassandra):
+        raise ConfigurationError("name the nodes of one database: with --ignite, or --cassandra")
+    kind = "ignite" if ignite else "cassandra"
+    return kind, tuple(_endpoint(kind, text) for text in ignite or cassandra)
+
+
+def _check_options(kind: str, given: Sequence[str]) -> None:
+    known = {
+        "ignite": ("template", "backups"),
+        "cassandra": ("replicas", "datacenter", "consistency"),
+    }
+    for name in given:
+        if name not in known[kind]:
+            raise ConfigurationError(f"--{name} is not an option of {kind.capitalize()} tables")
+
+
+def _options(kind: str, database: Database, table: str, asked: Mapping[str, str]) -> dict[str, str]:
+    """For a table that has to be created; none for one that is there."""
     try:
         count = database.count()
+        if count is None:
+            database.schema()
     except ConfigurationError:
-        options = {} if template is None else {"template": template}
-        if backups is not None or template is None:
-            options["backups"] = str(1 if backups is None else backups)
+        options = dict(asked)
+        if kind == "ignite" and not asked:
+            options["backups"] = "1"
         chosen = ", ".join(f"{name} {value}" for name, value in options.items())
-        click.echo(f"creating table {table} with {chosen}")
+        click.echo(f"creating table {table}" + (f" with {chosen}" if chosen else ""))
         return options
-    click.echo(f"table {table} exists, with {count or 0:,} rows")
-    if backups is not None or template is not None:
-        click.echo("--backups and --template are for new tables, and change nothing here")
+    click.echo(f"table {table} exists" + (f", with {count:,} rows" if count is not None else ""))
+    if asked:
+        names = " and ".join(f"--{name}" for name in asked)
+        click.echo(f"{names}: for new tables, so nothing is changed here")
     return {}
 
 
@@ -207,15 +256,13 @@ def _plain_lines(total: int | None, clock: Callable[[], float]) -> Report:
     return report
 
 
-def _endpoint(text: str) -> tuple[str, int]:
+def _endpoint(kind: str, text: str) -> tuple[str, int]:
     """`host`, `host:port` or `[IPv6]:port`."""
     host, colon, port = text.rpartition(":")
     if not colon or text.endswith("]"):
-        host, port = text, str(_DEFAULT_PORT)
+        host, port = text, str(_PORTS[kind])
     if not host or not port.isdecimal() or not 0 < int(port) < 65536:
-        raise ConfigurationError(
-            f"--ignite {text}: write HOST:PORT, as in 10.0.0.5:{_DEFAULT_PORT}"
-        )
+        raise ConfigurationError(f"--{kind} {text}: write HOST:PORT, as in 10.0.0.5:{_PORTS[kind]}")
     return host.strip("[]"), int(port)
 
 

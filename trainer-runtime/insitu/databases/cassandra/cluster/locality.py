@@ -85,7 +85,7 @@ def _by_speed(control: Control, node: NodeId) -> bool:
     rows = control.optional_rows(
         "SELECT value FROM system_views.settings WHERE name = 'dynamic_snitch'", node=node
     )
-    return bool(rows) and rows[0].value == "true"
+    return any(row.value == "true" for row in rows or ())
 
 
 def _why_not(control: Control, table: Table, node: NodeId) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 from collections.abc import Iterator
 
@@ -11,10 +12,13 @@ from testbed import cluster as kubernetes
 from testbed import images, s3
 from testbed.cluster import Cluster, Image, ignite
 from tests.cluster.manifests import Space
+from tests.cluster.sites import TABLE, Release, Site, released, restricted
+from tests.databases.jobs import fill
 
 # Nothing may take a node's name for its host name, or its place in the alphabet for its number.
 NAMES = ("quail", "heron", "raven")
 HOSTS = {"quail": "host-c", "heron": "host-a", "raven": "host-b"}
+ROWS = 500
 
 
 @pytest.fixture(scope="session")
@@ -72,10 +76,51 @@ def store(equipped: Cluster) -> Iterator[s3.Server]:
 @pytest.fixture
 def strict(equipped: Cluster, python: Image) -> Iterator[Space]:
     """A namespace there that takes only pods without any privilege."""
-    space = Space(equipped, f"test-{secrets.token_hex(4)}", python.name)
-    equipped.kubectl("create", "namespace", space.name)
-    label = "pod-security.kubernetes.io/enforce=restricted"
-    equipped.kubectl("label", "namespace", space.name, label)
-    equipped.wait(space.without_account)
-    yield space
-    equipped.kubectl("delete", "namespace", space.name, "--wait=false")
+    with strict_space(equipped, python) as space:
+        yield space
+
+
+@contextlib.contextmanager
+def strict_space(cluster: Cluster, python: Image) -> Iterator[Space]:
+    """As the fixture `strict`, for as long as its user wants."""
+    with restricted(cluster, python.name) as space:
+        yield space
+
+
+@pytest.fixture(scope="session")
+def release(equipped: Cluster, operator_image: Image, trainer_image: Image) -> Iterator[Release]:
+    """The operator there, installed with the chart; it serves all namespaces."""
+    with released(equipped, operator_image, trainer_image) as release:
+        yield release
+
+
+@pytest.fixture(scope="session")
+def shared_ignite(equipped: Cluster) -> Iterator[ignite.Database]:
+    """Three pods there, with a table of 500 rows in 64 partitions, each on two of them.
+
+    Whoever takes a pod waits until the table has all its copies again.
+    """
+    with restricted(equipped, "", "ignite") as space:
+        database = ignite.start(equipped, space.name)
+        fill(database, TABLE, ROWS)
+        yield database
+
+
+@pytest.fixture
+def home(release: Release, shared_ignite: ignite.Database, trainer_image: Image) -> Site:
+    """The database's own namespace, for jobs that are gone when the test ends."""
+    return Site(Space(shared_ignite.cluster, shared_ignite.namespace, trainer_image.name))
+
+
+@pytest.fixture
+def guest(
+    equipped: Cluster,
+    release: Release,
+    shared_ignite: ignite.Database,
+    trainer_image: Image,
+) -> Iterator[Site]:
+    """A namespace of the test's own, with a Service that leads to the shared database."""
+    with restricted(equipped, trainer_image.name) as space:
+        site = Site(space)
+        site.serve(shared_ignite)
+        yield site

@@ -12,23 +12,26 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pyarrow as pa
 import yaml
 
-from insitu.checkpoint.log import CommitLog
 from insitu.checkpoint.records import Commit
-from insitu.checkpoint.store import open_store
-from insitu.databases import connect
+from insitu.databases import DataSource, connect
 from testbed.ignite import Cluster
+from tests.audit import Line, committed, lineage
 
 SCRIPT = Path(__file__).with_name("trainer_script.py").read_text()
 
 
-def fill(
-    cluster: Cluster, table: str, rows: int, *, partitions: int = 64, backups: int = 1
-) -> None:
+class Ignite(Protocol):
+    """On this machine or in Kubernetes."""
+
+    def source(self, table: str) -> DataSource: ...
+
+
+def fill(cluster: Ignite, table: str, rows: int, *, partitions: int = 64, backups: int = 1) -> None:
     """A table of `rows` rows: id int64 from 0, x float32."""
     ids = pa.array(range(rows), pa.int64())
     batch = pa.record_batch({"id": ids, "x": ids.cast(pa.float32())})
@@ -124,39 +127,18 @@ class Job:
     @property
     def lineage(self) -> list[Commit]:
         """The commits that the newest one is made of, oldest first."""
-        store = open_store((self.folder / ".insitu" / "job" / "checkpoints").as_uri())
-        commits = {commit.seq: commit for commit in CommitLog(store, "job").commits()}
-        chain = [commits[max(commits)]]
-        while (parent := chain[0].parent) is not None:
-            chain.insert(0, commits[parent])
-        return chain
+        return lineage((self.folder / ".insitu" / "job" / "checkpoints").as_uri(), "job")
 
     def committed(self) -> Counter[tuple[int, int]]:
         """How often each (epoch, id) entered the parameters of the newest commit."""
-        counted: Counter[tuple[int, int]] = Counter()
-        lines = list(self.audited())
-        before = 0
-        for commit in self.lineage:
-            for line in lines:
-                if (
-                    line["generation"] == commit.generation
-                    and before < line["step"] <= commit.cursor.step
-                ):
-                    counted.update((line["epoch"], key) for key in line["keys"])
-            before = commit.cursor.step
-        return counted
+        return committed(self.lineage, self.audited())
 
-    def audited(self) -> Iterator[dict[str, Any]]:
-        """Every step of every rank, committed or not: generation, epoch, step, rank, keys."""
+    def audited(self) -> Iterator[Line]:
+        """Every step of every rank, committed or not."""
         for path in (self.folder / "audit").glob("*.jsonl"):
             for line in path.read_text().splitlines():
                 if line.endswith("}"):  # A killed rank may leave half a line.
                     yield json.loads(line)
-
-
-def once_each(rows: int, epochs: int = 3) -> Counter[tuple[int, int]]:
-    """What `committed` has to be: every row once in every epoch."""
-    return Counter((epoch, key) for epoch in range(epochs) for key in range(rows))
 
 
 def wait_for(reached: Callable[[], bool], process: subprocess.Popen[str], failure: str) -> None:

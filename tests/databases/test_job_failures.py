@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from testbed.ignite import Cluster
-from tests.databases.jobs import Job, fill, once_each
+from tests.audit import once_each
+from tests.databases.jobs import Job, fill
 
 pytestmark = [pytest.mark.ignite, pytest.mark.timeout(180)]
 

@@ -29,7 +29,7 @@ from testbed.processes import last_lines, spawn
 
 _FIRST_USER = Credentials("cassandra", "cassandra")
 _REMEDY = "Run `make setup`, or on Debian and Ubuntu `apt-get install openjdk-17-jre-headless`."
-_BOOT_SECONDS = 180.0
+_BOOT_SECONDS = 300.0
 _NODETOOL_SECONDS = 120.0
 
 

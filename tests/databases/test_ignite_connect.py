@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import socket
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,6 +15,7 @@ from insitu.databases.ignite.protocol import sql
 from insitu.databases.ignite.protocol.connection import Connection
 from insitu.errors import AuthenticationError, ConfigurationError, DatabaseUnavailable
 from testbed.ignite import Cluster
+from tests.databases.forwarding import forwarded
 
 pytestmark = pytest.mark.ignite
 
@@ -37,33 +36,6 @@ def once_listening(host: str, port: int) -> Connection:
         with contextlib.suppress(DatabaseUnavailable):
             return Connection.open(host, port)
         assert time.monotonic() < deadline
-
-
-@contextlib.contextmanager
-def forwarded(target: tuple[str, int]) -> Iterator[tuple[str, int]]:
-    """Another address of the same server, which its certificate does not name."""
-    with (
-        socket.create_server(("127.0.0.1", 0)) as listener,
-        socket.create_connection(target) as inner,
-        ThreadPoolExecutor(2) as pool,
-    ):
-
-        def pump(source: socket.socket, sink: socket.socket) -> None:
-            with contextlib.suppress(OSError):
-                while data := source.recv(1 << 16):
-                    sink.sendall(data)
-            for end in (source, sink):
-                with contextlib.suppress(OSError):
-                    end.shutdown(socket.SHUT_RDWR)
-
-        def serve() -> None:
-            with listener.accept()[0] as outer:
-                back = pool.submit(pump, inner, outer)
-                pump(outer, inner)
-                back.result()
-
-        pool.submit(serve)
-        yield listener.getsockname()
 
 
 def test_each_endpoint_leads_to_its_own_node(ignite: Cluster) -> None:

@@ -39,6 +39,8 @@ def reconcile(observed: Observed, now: datetime) -> Decision:
 
 def _running(world: World) -> Step:
     """Nothing to do but to watch."""
+    if leaving := sum(w.living and w.stopping for w in world.current):
+        return Step(Reason.STOPPING, f"{leaving} ranks are leaving")
     if all_running(world):
         return Step(Reason.ALL_RUNNING, requeue_after=world.unsettled_for if world.misfit else None)
     ready = sum(w.state is not State.STARTING for w in world.current)

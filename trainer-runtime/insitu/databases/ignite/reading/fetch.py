@@ -39,6 +39,9 @@ from insitu.databases.ignite.reading.scan import (
 )
 from insitu.errors import DatabaseUnavailable, DataChanged, InsituError
 
+# A thread that is just connecting anew to a machine that is gone has nothing left to give back.
+_CLOSE_SECONDS = 2.0
+
 
 class Fetcher:
     """Fetches pages ahead for all open scans. Thread-safe."""
@@ -125,7 +128,7 @@ class Fetcher:
             if connection is not None:
                 connection.close()
         for thread in self._threads:
-            thread.join()
+            thread.join(_CLOSE_SECONDS)
 
     def _check_open(self) -> None:
         if self._closed:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 
-from benchmarks import ignite_read, planner
+from benchmarks import cassandra_read, ignite_read, planner
 
 
 def main() -> None:
@@ -14,9 +14,10 @@ def main() -> None:
         "--quick", action="store_true", help="a few seconds, to see that it runs; no real numbers"
     )
     arguments = parser.parse_args()
-    plan = ignite_read.quick_plan() if arguments.quick else ignite_read.full_plan()
-    for result in ignite_read.run(plan):
-        print(result.line(), flush=True)
+    for database in (ignite_read, cassandra_read):
+        plan = database.quick_plan() if arguments.quick else database.full_plan()
+        for result in database.run(plan):
+            print(result.line(), flush=True)
     if not arguments.quick:
         for line in planner.lines():
             print(json.dumps(line), flush=True)

@@ -8,7 +8,6 @@ import platform
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ import psutil
 import pyarrow as pa
 
 from benchmarks import ways
+from benchmarks.machine import cpu
 from benchmarks.results import Result, compare
 from insitu.databases import connect
 from insitu.databases.ignite import IgniteDatabase
@@ -175,18 +175,10 @@ def _conditions(cluster: Cluster, plan: Plan, case: Case, table: ways.Table) -> 
         "page_rows": table.page_rows,
         "server_heap_mb": plan.heap_mb,
         "server": "one node on loopback, sharing the machine with its clients",
-        "cpu": _cpu(),
+        "cpu": cpu(),
         "cores": os.cpu_count(),
         "load_average": round(os.getloadavg()[0], 1),
         "ignite": cluster.sql("SELECT VERSION FROM SYS.NODES")[0][0],
         "python": platform.python_version(),
         **{name: version(name) for name in ("pyarrow", "numpy", "pyignite")},
     }
-
-
-def _cpu() -> str:
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()

@@ -16,7 +16,7 @@ from functools import partial
 
 import pyignite
 
-from insitu.databases import ReadLimits
+from insitu.databases import Reader, ReadLimits
 from insitu.databases.ignite import IgniteDatabase
 from insitu.databases.ignite.binary.hashes import cache_id
 from insitu.databases.ignite.protocol.connection import Connection
@@ -56,8 +56,17 @@ def insitu(table: Table, connections: int) -> float:
     )
     reader = table.database.reader(table.node, limits)
     start = time.perf_counter()
-    waiting = deque(table.shards)
-    ahead = deque(reader.open(waiting.popleft()) for _ in table.shards[: 2 * _WINDOW])
+    rows = drain(reader, table.shards)
+    seconds = time.perf_counter() - start
+    reader.close()
+    _check_rows(table, rows)
+    return _megabytes(table, rows) / seconds
+
+
+def drain(reader: Reader, shards: Sequence[ShardId]) -> int:
+    """Reads all of `shards` as training does, and returns how many rows they have."""
+    waiting = deque(shards)
+    ahead = deque(reader.open(waiting.popleft()) for _ in shards[: 2 * _WINDOW])
     window = deque(iter(ahead.popleft()) for _ in range(min(_WINDOW, len(ahead))))
     rows = 0
     while window:
@@ -71,10 +80,7 @@ def insitu(table: Table, connections: int) -> float:
             ahead.append(reader.open(waiting.popleft()))
         if ahead:
             window.append(iter(ahead.popleft()))
-    seconds = time.perf_counter() - start
-    reader.close()
-    _check_rows(table, rows)
-    return _megabytes(table, rows) / seconds
+    return rows
 
 
 def bare_socket(table: Table, connections: int) -> float:

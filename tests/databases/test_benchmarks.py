@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-pytestmark = pytest.mark.ignite
+pytestmark = [pytest.mark.ignite, pytest.mark.cassandra, pytest.mark.timeout(300)]
 
 FIELDS = {"name", "value", "unit", "against", "ratio", "conditions"}
 
@@ -22,8 +22,16 @@ def test_every_line_is_a_result_with_its_baseline_and_its_conditions() -> None:
     )
     assert done.returncode == 0, done.stderr
     results = [json.loads(line) for line in done.stdout.splitlines()]
-    assert {result["against"] for result in results} == {"bare socket", "pyignite scan"}
+    against = {(result["name"].partition(".")[0], result["against"]) for result in results}
+    assert against == {
+        ("ignite", "bare socket"),
+        ("ignite", "pyignite scan"),
+        ("cassandra", "bare bodies"),
+        ("cassandra", "cassandra-driver"),
+        ("cassandra", "acsylla"),
+    }
     for result in results:
         assert set(result) == FIELDS
         assert result["ratio"] > 0
-        assert {"rows", "page_bytes", "cores", "ignite", "rounds"} <= set(result["conditions"])
+        server = result["name"].partition(".")[0]
+        assert {"rows", "page_bytes", "cores", server, "rounds"} <= set(result["conditions"])

@@ -47,7 +47,9 @@ class Tokens:
     def mark(self, row: int) -> Mark:
         """The place of row `row`: its token, and how many rows of that token are before it."""
         token = self.token(row)
-        first = bisect.bisect_left(range(row), token, key=self.token)
+        first = row
+        if row and self.token(row - 1) == token:  # rare, but in tables of wide partitions
+            first = bisect.bisect_left(range(row), token, key=self.token)
         earlier = 0
         if first == 0 and self._before is not None and self._before.number == token:
             earlier = self._before.rows + 1

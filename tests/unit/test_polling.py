@@ -14,7 +14,12 @@ import pytest
 
 from insitu.api import Data, IgniteData, OnChange, Reason
 from insitu.databases import Database, DataSource
-from insitu.errors import AuthenticationError, ConfigurationError, InsituError
+from insitu.errors import (
+    AuthenticationError,
+    ConfigurationError,
+    DatabaseUnavailable,
+    InsituError,
+)
 from insitu.topology import Topology
 from insitu_operator.core.observed import Reading, Unread
 from insitu_operator.kubernetes import Json
@@ -173,6 +178,21 @@ def test_a_refusal_keeps_the_last_reading_and_opens_everything_anew(tmp_path: Pa
             it.answers.error = None
             await it.until(lambda: it.look().unread is None)
             assert it.marked == ["one"] * 3
+
+    asyncio.run(main())
+
+
+def test_nodes_that_were_seen_are_asked_when_the_endpoints_are_down(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with polled(tmp_path) as it:
+            it.look()
+            await it.until(lambda: it.look().reading)
+            it.answers.error = DatabaseUnavailable("nobody is there")
+            await it.until(lambda: len(it.opened) >= 2)
+            found = it.look().reading
+            assert found
+            seen = [(node.host, node.port) for node in found.topology.nodes]
+            assert it.opened[-1].endpoints == (("127.0.0.1", 10800), *seen)
 
     asyncio.run(main())
 

@@ -11,6 +11,7 @@ from typing import Self
 from insitu.api import Reason
 from insitu.databases import Database, DataSource, connect
 from insitu.errors import InsituError
+from insitu.topology import DatabaseNode
 from insitu_operator.core.observed import Reading, Unread
 from insitu_operator.core.unread import unread
 
@@ -66,15 +67,17 @@ class TopologyWatch:
 
     def _run(self) -> None:
         database: Database | None = None
+        nodes: tuple[DatabaseNode, ...] = ()
         while not self._stopped.is_set():
             at = datetime.now(UTC)
             with self._lock:
                 self._began = time.monotonic()
             try:
                 if database is None:
-                    database = self._open_database(self._source)
+                    database = self._open_database(self._source.also_at(nodes))
                     database.schema()
                 topology = database.topology()
+                nodes = topology.nodes
             except InsituError as error:
                 self._note(None, unread(error))
                 if database is not None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple, Protocol, runtime_checkable
@@ -63,6 +63,11 @@ class DataSource:
     credentials: Credentials | None = None
     tls: Tls | None = None
     options: Mapping[str, str] = field(default_factory=dict)
+
+    def also_at(self, nodes: Sequence[DatabaseNode]) -> DataSource:
+        """Asks `nodes` too, after its own endpoints: those may all be down while others live."""
+        more = [(node.host, node.port) for node in nodes]
+        return replace(self, endpoints=tuple(dict.fromkeys((*self.endpoints, *more))))
 
 
 @dataclass(frozen=True, slots=True)

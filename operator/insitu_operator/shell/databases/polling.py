@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from insitu.api import Reason
 from insitu.databases import Database, DataSource
 from insitu.errors import InsituError
-from insitu.topology import Topology
+from insitu.topology import DatabaseNode, Topology
 from insitu_operator.core.observed import Reading, Unread
 from insitu_operator.core.unread import unread
 from insitu_operator.shell.databases.sources import Opened
@@ -198,6 +198,7 @@ class _Line:
         self._lock = threading.Lock()
         self._database: Database | None = None
         self._of: DataSource | None = None
+        self._nodes: tuple[DatabaseNode, ...] = ()
         self.source: DataSource | None = None
 
     def topology(self) -> Topology:
@@ -206,19 +207,27 @@ class _Line:
             try:
                 if self._of is not self.source:
                     self._drop()
+                    self._forget()
                 if self._database is None:
                     source = self._of = self.source
                     assert source is not None
-                    self._database = self._open_database(source)
+                    self._database = self._open_database(source.also_at(self._nodes))
                     self._database.schema()
-                return self._database.topology()
+                topology = self._database.topology()
             except BaseException:
                 self._drop()
                 raise
+            self._nodes = topology.nodes
+            return topology
 
     def close(self) -> None:
         with self._lock:
             self._drop()
+
+    def _forget(self) -> None:
+        """An address may belong to somebody else by the time that a Service's have changed."""
+        if self._of and self.source and self._of.endpoints != self.source.endpoints:
+            self._nodes = ()
 
     def _drop(self) -> None:
         database, self._database = self._database, None

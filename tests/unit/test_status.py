@@ -125,6 +125,20 @@ def test_a_complete_job_is_at_100_percent_with_its_last_numbers() -> None:
     assert scene.job.status.summary.eta == ""
 
 
+@pytest.mark.parametrize("gone", [(0,), (0, 2), (0, 1, 2)])
+def test_pods_that_are_cleared_away_after_the_end_change_nothing(gone: tuple[int, ...]) -> None:
+    scene = Scene().started().reports(REPORT).ends(0, 0).ends(1, 0).ends(2, 0).settle()
+    before = scene.job.status
+    assert scene.wait(60).again().settle().vanishes(*gone).settle().job.status == before
+
+
+def test_ranks_that_leave_after_a_failure_are_stopped_and_the_culprit_stays_the_one() -> None:
+    scene = Scene().started().ends(1, 64).settle()
+    scene.vanishes(*[rank for rank in scene.workers if rank != 1]).settle()
+    assert [n.state for n in scene.job.status.nodes] == ["Stopped", "Failed", "Stopped"]
+    assert scene.job.status.workers.running == 0
+
+
 def test_nodes_name_machine_and_rows_of_each_rank() -> None:
     nodes = Scene().started().job.status.nodes
     assert [(n.database_node, n.node, n.shards, n.rows) for n in nodes] == [

@@ -23,8 +23,8 @@ def write_status(world: World, step: Step) -> Status:
     """Equal to the last one when nothing changed; the training's numbers move every few seconds."""
     before, record = world.status, world.record
     ended = step.complete or step.failed
-    if ended and before.completion_time and not world.current:
-        return before  # The ranks have been cleared away; what is known of them stays.
+    if ended and before.completion_time and len(world.current) < before.workers.desired:
+        return _without_the_gone(world)
     trainer = trainer_status(world.current, before.trainer_status, complete=step.complete)
     fresh = ended or bool(step.bound) or trainer is None or trainer is not before.trainer_status
     counts = _counts(world)
@@ -52,6 +52,24 @@ def state_of(worker: Worker) -> str:
     if not worker.stopping or worker.state is State.SUCCEEDED:
         return str(worker.state)
     return "Stopping" if worker.living else "Stopped"
+
+
+def _without_the_gone(world: World) -> Status:
+    """Of a job that has ended, when ranks of it were cleared away: what was known of them stays."""
+    before, there = world.status, {w.rank: w for w in world.current}
+    running = sum(w.state is State.RUNNING for w in world.current)
+    nodes = [
+        node.model_copy(update={"state": _last_state(node.state, there.get(node.rank))})
+        for node in before.nodes
+    ]
+    counts = before.workers.model_copy(update={"running": running, "gated": len(world.waiting)})
+    return before.model_copy(update={"workers": counts, "nodes": tuple(nodes)})
+
+
+def _last_state(before: str, worker: Worker | None) -> str:
+    if worker:
+        return state_of(worker)
+    return before if before in (State.SUCCEEDED, State.FAILED) else "Stopped"
 
 
 def _counts(world: World) -> WorkerCounts:

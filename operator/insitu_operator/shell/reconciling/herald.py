@@ -14,6 +14,7 @@ from datetime import datetime
 from insitu.api import CONTROLLER, GROUP, KIND, VERSION, TrainingJob
 from insitu_operator.core.objects.notices import Notice
 from insitu_operator.kubernetes import Api, ApiProblem, Json, paths
+from insitu_operator.shell.reconciling.problems import nowhere_to_create
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +39,8 @@ class Herald:
                     paths.events(job.metadata.namespace), self._event(job, notice, now)
                 )
             except ApiProblem as problem:
+                if nowhere_to_create(problem):
+                    return
                 log.warning("an event about %s was lost: %s", job.metadata.name, problem)
 
     def _event(self, job: TrainingJob, notice: Notice, now: datetime) -> Json:

@@ -40,6 +40,8 @@ class Assignment:
     `locality` is Preferred and the owner is gone. `rows` is the exact size of the whole table
     when the job first counted it: an epoch that takes another number is not exact. `page_rows`
     is a wish of the user's for the rows of a page; the reader's own limits in bytes hold anyway.
+    `workers` are the addresses where TensorFlow's own servers of all ranks will listen; without
+    them the ranks agree on some when they meet.
     """
 
     job: str
@@ -57,6 +59,7 @@ class Assignment:
     training: Training = field(default_factory=Training)
     checkpoint: Checkpoint = field(default_factory=Checkpoint)
     page_rows: int | None = None
+    workers: tuple[tuple[str, int], ...] = ()
 
     @property
     def remote(self) -> tuple[Shard, ...]:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from insitu.contract import tf_config
 from insitu.contract.assignment import Assignment
 from insitu.contract.document import read_document
 from insitu.contract.names import ALL, Names, variables
@@ -92,6 +93,8 @@ def to_environ(assignment: Assignment, document: Path) -> dict[str, str]:
         "MASTER_ADDR": host,
         "MASTER_PORT": str(port),
     }
+    if assignment.workers:
+        environ[tf_config.NAME] = tf_config.format_tf_config(assignment.workers, assignment.rank)
     if names := ALL.get(assignment.source.kind):
         environ |= variables(
             names,

@@ -32,7 +32,7 @@ def batches_of_rows(
                 yield tuple(arrays(rows, leaves, reading))
 
     def nested(*flat: Any) -> Any:
-        return nest((leaf.path for leaf in leaves), _tensors(tf, flat, leaves))
+        return nest((leaf.path for leaf in leaves), tensors(flat, leaves))
 
     flat_spec = tuple(spec for leaf in leaves for spec in _flat_specs(tf, leaf))
     return tf.data.Dataset.from_generator(flat, output_signature=flat_spec).map(nested)
@@ -62,6 +62,20 @@ def nest(paths: Iterable[Path], values: Iterable[Any]) -> dict[str, Any]:
     return whole
 
 
+def tensors(flat: Sequence[Any], leaves: Sequence[Leaf]) -> list[Any]:
+    """The tensors that `arrays` took apart."""
+    tf = tensorflow()
+    rest = iter(flat)
+    found = []
+    for leaf in leaves:
+        values, *splits = (next(rest) for _ in range(leaf.arrays))
+        tensor = tf.convert_to_tensor(values, leaf.dtype)
+        for ends in reversed(splits):  # They were counted, not given by anybody.
+            tensor = tf.RaggedTensor.from_row_splits(tensor, ends, validate=False)
+        found.append(tensor)
+    return found
+
+
 def _flat_specs(tf: Any, leaf: Leaf) -> list[Any]:
     dtype = tf.as_dtype(leaf.dtype)
     if leaf.shape is not None:
@@ -75,12 +89,3 @@ def _spec(tf: Any, leaf: Leaf) -> Any:
     if leaf.shape is not None:
         return tf.TensorSpec((None, *leaf.shape), dtype)
     return tf.RaggedTensorSpec((None,) * (leaf.lists + 1), dtype, leaf.lists, tf.int64)
-
-
-def _tensors(tf: Any, flat: Sequence[Any], leaves: Sequence[Leaf]) -> Iterator[Any]:
-    rest = iter(flat)
-    for leaf in leaves:
-        values, *splits = (next(rest) for _ in range(leaf.arrays))
-        for ends in reversed(splits):  # The rows are checked arithmetic, not user input.
-            values = tf.RaggedTensor.from_row_splits(values, ends, validate=False)
-        yield values

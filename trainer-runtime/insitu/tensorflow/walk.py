@@ -61,6 +61,13 @@ def is_bytes(kind: pa.DataType) -> bool:
     )
 
 
+def is_list(kind: pa.DataType) -> bool:
+    """Whether a type holds lists."""
+    return bool(
+        pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+    )
+
+
 def _walk(
     path: Path, column: pa.Array, splits: Splits, reading: Reading, *, direct: bool
 ) -> Iterator[Found]:
@@ -78,7 +85,7 @@ def _walk(
         column = column.cast(pa.list_(pa.struct(entry)))
     elif is_bytes(kind) and (reading.original or reading.shapes.get(name)):
         column = _octets(column)
-    elif not _is_list(kind):
+    elif not is_list(kind):
         yield Found(path, column, splits, direct)
         return
     if column.null_count and reading.instead_of_null(name, "") is None:
@@ -110,10 +117,4 @@ def _octets(column: pa.Array) -> pa.Array:
         column.buffers()[:2],
         offset=column.offset,
         children=[pa.Array.from_buffers(pa.uint8(), data.size, [None, data])],
-    )
-
-
-def _is_list(kind: pa.DataType) -> bool:
-    return bool(
-        pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
     )

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
-import sys
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from types import FrameType
 
 import torch
 from torch import Tensor, nn
@@ -21,8 +17,9 @@ from insitu import session as core
 from insitu.checkpoint import Commit, CommitLog, open_store
 from insitu.contract import Reporting, from_environ
 from insitu.databases import Database, DataSource, connect
-from insitu.errors import ConfigurationError, InsituError, Left, exit_code
+from insitu.errors import ConfigurationError, Left
 from insitu.session.commits import Commits, read_state
+from insitu.session.process import stopped_by_sigterm, told_by_exit_code
 from insitu.torch.batch import Batch
 from insitu.torch.gradients import add_gradients, broadcast
 from insitu.torch.group import Group
@@ -185,7 +182,7 @@ def session(
         open_database: Connects to a data source.
     """
     environ = os.environ if environ is None else environ
-    with _told_by_exit_code(environ), ExitStack() as stack:
+    with told_by_exit_code(environ), ExitStack() as stack:
         assignment = from_environ(environ, open_database)
         group = Group(
             assignment.rank,
@@ -213,7 +210,7 @@ def session(
             Reporting.from_environ(environ),
         )
         stack.callback(run.close)
-        stack.enter_context(_stopped_by_sigterm(run.stop))
+        stack.enter_context(stopped_by_sigterm(run.stop))
         yield Session(run, group, model, optimizer, scheduler)
 
 
@@ -249,32 +246,3 @@ def load(
         raise ConfigurationError(f"job '{job}' has no commit in {store} yet")
     load_into(kept(model, optimizer, None, state or {}), *read_state(log.store, commit))
     return commit
-
-
-@contextmanager
-def _told_by_exit_code(environ: Mapping[str, str]) -> Iterator[None]:
-    try:
-        yield
-    except InsituError as error:
-        sys.stdout.flush()
-        rank = environ.get("RANK", "0")
-        sys.stderr.write(f"insitu: rank {rank}: {type(error).__name__}: {error}\n")
-        sys.stderr.flush()
-        raise SystemExit(int(exit_code(error))) from error
-
-
-@contextmanager
-def _stopped_by_sigterm(stop: Callable[[], None]) -> Iterator[None]:
-    """SIGTERM means: commit and leave. Only a main thread may say so."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def asked(_number: int, _frame: FrameType | None) -> None:
-        stop()
-
-    before = signal.signal(signal.SIGTERM, asked)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,108 @@
+"""Whole trainings on several ranks, each a process of its own."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from insitu.contract.assignment import Checkpoint
+from tests.ranks import a_job
+from tests.tensorflow.cases import Case, Trained, alone, train
+from tests.tensorflow.processes import run
+
+pytestmark = pytest.mark.timeout(300)
+
+
+def steps_of(ranks: list[Trained]) -> list[list[int]]:
+    """The rows of each step, of all ranks."""
+    return [list(chain(*parts)) for parts in zip(*(rank.ids for rank in ranks), strict=True)]
+
+
+def assert_same(ranks: list[Trained], case: Case) -> None:
+    [single] = run(alone, 1, case, steps_of(ranks))
+    for rank in ranks:
+        assert not rank.said
+        for mine, expected in zip(rank.parameters, single, strict=True):
+            assert np.abs(mine - expected).max() <= 1e-6 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3])
+def test_an_update_of_any_ranks_is_the_one_of_a_single_process(world_size: int) -> None:
+    case = Case(sizes=(100, 7, 41, 0, 23), epochs=2)
+    ranks = run(train, world_size, case)
+    assert Counter(chain(*steps_of(ranks))) == Counter(dict.fromkeys(range(171), 2))
+    assert_same(ranks, case)
+
+
+@pytest.mark.parametrize("optimizer", ["clipped", "adamw"])
+def test_clipping_and_decay_see_the_gradient_of_all_ranks(optimizer: str) -> None:
+    case = Case(sizes=(50, 9), optimizer=optimizer)
+    assert_same(run(train, 2, case), case)
+
+
+def test_ranks_that_ran_dry_go_along_with_nothing() -> None:
+    case = Case(sizes=(90, 3, 0), batch_size=16)
+    ranks = run(train, 3, case)
+    assert {len(rank.ids) for rank in ranks} == {6}
+    assert ranks[2].ids == [[]] * 6
+    assert ranks[2].shapes == [(0, 6)] * 6
+    assert_same(ranks, case)
+
+
+def test_what_drifts_is_that_of_rank_0_once_it_is_committed(tmp_path: Path) -> None:
+    checkpoint = Checkpoint(store=tmp_path.as_uri())
+    case = Case(sizes=(40, 60), norm=True, job=a_job(checkpoint=checkpoint))
+    ranks = run(train, 2, case)
+    assert not ranks[0].said
+    assert ranks[0].drifted == ranks[1].drifted
+    assert len(ranks[0].drifted) == 32
+
+
+@pytest.mark.parametrize(("before", "after"), [(2, 2), (3, 1), (1, 2)])
+def test_another_set_of_ranks_goes_on_where_one_stopped(
+    tmp_path: Path, before: int, after: int
+) -> None:
+    checkpoint = Checkpoint(store=tmp_path.as_uri(), every_steps=2)
+    case = Case(sizes=(60, 41), epochs=1, job=a_job(checkpoint=checkpoint))
+    first = run(train, before, case)
+    more = replace(case, epochs=2, job=a_job(checkpoint=checkpoint, generation=2))
+    second = run(train, after, more)
+    assert second[0].steps == 4
+    for rank in second:
+        assert (rank.parameters[0] == first[0].parameters[-1]).all()
+    assert Counter(chain(*steps_of(second))) == Counter(range(101))
+
+
+@pytest.mark.parametrize(
+    ("fails", "says"),
+    [
+        ("scope", "64: variable '.*' was made outside of session.strategy.scope"),
+        ("scalar", r"64: the loss has the shape \(None,\): it has to be one number"),
+    ],
+)
+def test_a_script_that_cannot_work_is_told(fails: str, says: str) -> None:
+    for rank in run(train, 2, Case(sizes=(40, 20), fails=fails)):
+        assert_says(rank, says)
+
+
+def assert_says(rank: Trained, says: str) -> None:
+    with pytest.raises(AssertionError, match=says):
+        raise AssertionError(rank.said)
+
+
+def used_before(rank: int, world_size: int, port: int, case: Case) -> Any:
+    from insitu.tensorflow.require import tensorflow
+
+    tensorflow().constant(1) + 1
+    return train(rank, world_size, port, case)
+
+
+def test_tensorflow_that_was_used_before_is_told() -> None:
+    for rank in run(used_before, 2, Case(sizes=(4, 4))):
+        assert_says(rank, "64: TensorFlow was used before its workers were joined")

@@ -1,0 +1,97 @@
+"""One optimizer update: gradients of this rank's rows, their sum over all ranks, the update."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from insitu.errors import ConfigurationError
+from insitu.tensorflow.strategy import add, inner, peers
+
+LossOf = Callable[[Mapping[str, Any]], Any]
+
+
+class Step:
+    """The updates along one loss function, compiled at its first batch.
+
+    Gradients are taken outside of the strategy: what happens in there has to happen on all ranks
+    alike, and a rank that ran dry takes none. They are summed before the optimizer sees them, so
+    that clipping them means what it does in one process.
+
+    Args:
+        tf: TensorFlow.
+        strategy: Over all ranks.
+        model: With `trainable_variables`, made in the strategy's scope.
+        optimizer: One of Keras, likewise.
+        loss_of: The SUM of the losses of rows, from the dictionary of their columns.
+        spec: The type of that dictionary.
+        timeout_seconds: How long the sum over all ranks may take.
+
+    Raises:
+        ConfigurationError: the loss is no single number, or depends on nothing that is trained.
+    """
+
+    def __init__(
+        self,
+        tf: Any,
+        strategy: Any,
+        model: Any,
+        optimizer: Any,
+        loss_of: LossOf,
+        spec: Any,
+        timeout_seconds: float,
+    ) -> None:
+        self._tf = tf
+        self._strategy = strategy
+        self._optimizer = optimizer
+        self._timeout = timeout_seconds
+        self._loss_of = loss_of
+        self._trained = list(model.trainable_variables)
+        self._used: list[Any] = []
+        self._gradients = tf.function(
+            self._take_gradients, input_signature=[spec, tf.TensorSpec((), tf.int64)]
+        )
+        # Traced on all ranks, also on those without rows: it tells which variables are used.
+        loss, _ = self._gradients.get_concrete_function().structured_outputs
+        if loss.shape.rank != 0:
+            raise ConfigurationError(
+                f"the loss has the shape {tuple(loss.shape)}: it has to be one number, the sum "
+                "over this rank's rows (tf.reduce_sum)"
+            )
+        if not self._used:
+            raise ConfigurationError("the loss depends on none of the model's trainable variables")
+        self._update = tf.function(self._sum_and_update)
+
+    def __call__(self, columns: Mapping[str, Any], rows: int, rows_global: int) -> float | None:
+        """Returns the mean loss of this rank's rows, None where it has none.
+
+        Raises:
+            PeerLost: another rank went away.
+        """
+        tf = self._tf
+        loss: float | None = None
+        if rows:
+            total, gradients = self._gradients(columns, tf.constant(rows_global, tf.int64))
+            loss = float(total) / rows
+        else:
+            gradients = [tf.zeros(v.shape, inner(tf, v).dtype) for v in self._used]
+        with peers(tf, "adding gradients"):
+            self._update(gradients)
+        return loss
+
+    def _take_gradients(self, columns: Mapping[str, Any], rows_global: Any) -> Any:
+        tf = self._tf
+        own = self._strategy.experimental_local_results
+        sources = [own(inner(tf, variable))[0] for variable in self._trained]
+        with tf.GradientTape() as tape:
+            loss = tf.convert_to_tensor(self._loss_of(columns))
+            mean = loss / tf.cast(rows_global, loss.dtype)
+        found = tape.gradient(mean, sources)
+        used = [gradient is not None for gradient in found]
+        self._used = [v for v, taken in zip(self._trained, used, strict=True) if taken]
+        dense = [tf.convert_to_tensor(gradient) for gradient in found if gradient is not None]
+        return loss, dense
+
+    def _sum_and_update(self, gradients: Any) -> None:
+        total = add(self._tf, self._strategy, gradients, self._timeout)
+        self._optimizer.apply_gradients(list(zip(total, self._used, strict=True)))

@@ -1,0 +1,144 @@
+"""TensorFlow's own side of a generation: its servers, its strategy, and sums over all ranks."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from insitu.contract import Assignment
+from insitu.contract.tf_config import Workers, read_tf_config
+from insitu.errors import ConfigurationError, PeerLost
+from insitu.tensorflow.link import Link
+from insitu.tensorflow.meeting import free_port, own_address
+
+
+def addresses(assignment: Assignment, link: Link, environ: Mapping[str, str]) -> Workers:
+    """Where TensorFlow's servers of all ranks listen: as TF_CONFIG says, else as they agree now.
+
+    Raises:
+        ConfigurationError: TF_CONFIG is about other ranks than were assigned.
+        PeerLost: a rank went away.
+    """
+    said = read_tf_config(environ)
+    if said is not None:
+        workers, index = said
+        if (len(workers), index) != (assignment.world_size, assignment.rank):
+            raise ConfigurationError(
+                f"TF_CONFIG says worker {index} of {len(workers)}, but this process was assigned "
+                f"rank {assignment.rank} of {assignment.world_size}"
+            )
+        return workers
+    if assignment.workers:
+        return assignment.workers
+    address = own_address(assignment)
+    mine = f"{address}:{free_port(address)}"
+    found = [each.decode().rpartition(":") for each in link.all_gather_bytes(mine.encode())]
+    return tuple((host, int(port)) for host, _, port in found)
+
+
+def make_strategy(
+    tf: Any, workers: Workers, rank: int, *, join_seconds: float, timeout_seconds: float
+) -> Any:
+    """`MultiWorkerMirroredStrategy` over `workers`; TensorFlow's default one for a single worker.
+
+    The workers have to be there: TensorFlow waits for them without letting Python run, so SIGALRM
+    ends the process when that takes longer than `join_seconds`.
+
+    Raises:
+        ConfigurationError: this TensorFlow has no such strategy, or was used before.
+    """
+    if len(workers) <= 1:
+        return tf.distribute.get_strategy()
+    if not hasattr(tf.distribute, "MultiWorkerMirroredStrategy"):
+        raise ConfigurationError(
+            f"TensorFlow {tf.__version__} has no MultiWorkerMirroredStrategy: use a build with it, "
+            "or one worker"
+        )
+    cluster = tf.train.ClusterSpec({"worker": [f"{host}:{port}" for host, port in workers]})
+    resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(
+        cluster, task_type="worker", task_id=rank, rpc_layer="grpc"
+    )
+    try:
+        with _alarm(join_seconds):
+            return tf.distribute.MultiWorkerMirroredStrategy(
+                cluster_resolver=resolver, communication_options=_options(tf, timeout_seconds)
+            )
+    except RuntimeError as error:
+        raise ConfigurationError(
+            "TensorFlow was used before its workers were joined: open insitu.tensorflow.session() "
+            f"before any tensor, variable or model is made ({error})"
+        ) from error
+    except tf.errors.OpError as error:
+        raise PeerLost(f"TensorFlow's workers did not meet: {first_line(error)}") from error
+
+
+def add(tf: Any, strategy: Any, tensors: Sequence[Any], timeout_seconds: float) -> Sequence[Any]:
+    """Each of `tensors` summed over all ranks; inside of a `tf.function`."""
+    if strategy.num_replicas_in_sync == 1:
+        return tensors
+
+    def on_replica(mine: Sequence[Any]) -> Any:
+        # What comes from outside has no device, which the reduction asks for.
+        here = [tf.identity(tensor) for tensor in mine]
+        return tf.distribute.get_replica_context().all_reduce(
+            tf.distribute.ReduceOp.SUM, here, _options(tf, timeout_seconds)
+        )
+
+    total: Sequence[Any] = strategy.run(on_replica, args=(list(tensors),))
+    return total
+
+
+def inner(tf: Any, variable: Any) -> Any:
+    """TensorFlow's own variable in one of Keras."""
+    return variable if isinstance(variable, tf.Variable) else variable.value
+
+
+@contextmanager
+def peers(tf: Any, doing: str) -> Iterator[None]:
+    """A collective of TensorFlow that fails means that another rank is gone."""
+    gone = (
+        tf.errors.UnavailableError,
+        tf.errors.DeadlineExceededError,
+        tf.errors.AbortedError,
+        tf.errors.CancelledError,
+    )
+    try:
+        yield
+    except tf.errors.OpError as error:
+        if not isinstance(error, gone) and "ollective" not in str(error):
+            raise
+        raise PeerLost(
+            f"another rank went away or stopped answering, while {doing}: {first_line(error)}"
+        ) from error
+
+
+def first_line(error: Exception) -> str:
+    """The line of a TensorFlow error that tells most: graph errors begin with a list of nodes."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    telling = [line for line in lines if not line.startswith(("Graph execution", "Detected at"))]
+    told = [line for line in telling if line.startswith(("Collective", "recvmsg", "failed"))]
+    return (told or telling or [type(error).__name__])[0]
+
+
+def _options(tf: Any, timeout_seconds: float) -> Any:
+    return tf.distribute.experimental.CommunicationOptions(
+        timeout_seconds=timeout_seconds,
+        implementation=tf.distribute.experimental.CommunicationImplementation.RING,
+    )
+
+
+@contextmanager
+def _alarm(seconds: float) -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.setitimer(signal.ITIMER_REAL, max(1.0, seconds))
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)

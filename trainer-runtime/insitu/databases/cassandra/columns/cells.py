@@ -84,8 +84,7 @@ class Strided:
     def blobs(self) -> pa.Array:
         if self.size == NULL:
             return pa.nulls(self.count, pa.binary())
-        # Arrow's own memory: it is used again, and fresh pages of the system cost more than a copy.
-        data = pa.allocate_buffer(self.count * self.size)
+        data = memory(self.count * self.size)
         copied = np.frombuffer(data, np.uint8).reshape(self.count, self.size)
         shape, strides = (self.count, self.size), (self.stride, 1)
         np.copyto(copied, np.ndarray(shape, np.uint8, self.page, self.first, strides))
@@ -185,4 +184,14 @@ def words(page: Bytes, at: Offsets, dtype: str = ">i4") -> npt.NDArray[Any]:
 
 def _native(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """A copy in the machine's byte order, one value after the other."""
-    return values.astype(values.dtype.newbyteorder("="), order="C")
+    kind = values.dtype.newbyteorder("=")
+    if not values.size:
+        return np.empty(values.shape, kind)
+    copied = np.frombuffer(memory(values.size * kind.itemsize), kind).reshape(values.shape)
+    np.copyto(copied, values)
+    return copied
+
+
+def memory(size: int) -> pa.Buffer:
+    """Arrow's own, which is used again: fresh pages of the system cost more than a copy."""
+    return pa.allocate_buffer(size)

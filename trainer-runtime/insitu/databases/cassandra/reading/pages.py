@@ -10,8 +10,8 @@ from insitu.databases.cassandra.columns.types import Column, width
 
 #: Pages asked for over one connection: the server reads one range while it sends another.
 IN_FLIGHT: Final = 2
-#: Rows of the very first page, when nothing is known of their size.
-_FIRST_ROWS: Final = 64
+#: Rows of the very first page, when nothing is known of their size: they may be large.
+_FIRST_ROWS: Final = 8
 #: How many more rows than were ever measured are asked for at once.
 _GROWTH: Final = 8
 #: The server's time-out is for a whole page, and a slow one reads some 10,000 rows a second.

@@ -59,6 +59,15 @@ class TestInACluster:
             scene.tick().condition("Reconciling").message
         )
 
+    def test_a_start_counts_though_nobody_lived_to_tell_of_it(self) -> None:
+        scene = Scene(Pods()).read().tick()
+        untold = scene.job
+        scene.tick(2)
+        scene.job, scene.machines = untold, {}
+        scene.tick()
+        assert (scene.doing, scene.job.status.generation) == ("Running", 1)
+        assert scene.did(BindWorkers) == 1
+
     def test_places_of_a_plan_that_came_to_nothing_are_never_bound(self) -> None:
         scene = Scene(Pods()).read().tick().read("ab").settle()
         assert [w.generation for w in scene.backend.all()] == [2, 2]

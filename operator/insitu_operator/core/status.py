@@ -29,12 +29,13 @@ def write_status(world: World, step: Step) -> Status:
     fresh = ended or bool(step.bound) or trainer is None or trainer is not before.trainer_status
     counts = _counts(world)
     locality = _locality(world) if fresh else before.locality
+    bound = step.bound or (world.generation if world.bound else 0)
     now = world.now.replace(microsecond=0)
     return Status(
         observed_generation=world.observed.job.metadata.generation,
         conditions=before.conditions if before.completion_time else conditions(world, step),
         summary=summary(step, counts, locality, trainer),
-        generation=step.bound or before.generation,
+        generation=max(before.generation, bound),
         rows=record.rows if record else None,
         restarts=record.crashes + record.disruptions if record else 0,
         workers=counts,

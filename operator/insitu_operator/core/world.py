@@ -42,10 +42,18 @@ class World:
         """Of the recorded plan; 0 before the first."""
         return self.record.generation if self.record else 0
 
-    @property
+    @cached_property
     def bound(self) -> bool:
-        """Whether all ranks of the recorded plan have been started once."""
-        return self.record is not None and self.status.generation >= self.generation
+        """Whether all ranks of the recorded plan have been started once.
+
+        Whoever started the last of them may not have lived to say so in the status.
+        """
+        if self.record is None:
+            return False
+        started = {w.rank for w in self.current}
+        return (
+            self.status.generation >= self.generation or len(started) == self.record.plan.world_size
+        )
 
     @cached_property
     def current(self) -> tuple[Worker, ...]:

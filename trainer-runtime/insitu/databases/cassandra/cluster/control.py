@@ -33,8 +33,10 @@ from insitu.topology import NodeId
 
 _CONNECT_SECONDS = 10.0
 _ANSWER_SECONDS = 10.0
-#: A node that is killed counts as down after this, at the latest.
+#: A node whose process is killed counts as down after this, at the latest.
 _HEARTBEAT_SECONDS = 2.0
+#: One that falls silent, after this: shorter, and one that is busy would count as down.
+_SILENCE_SECONDS = 20.0
 
 # What the driver has to say is in our errors; an application's own handlers still hear it.
 logging.getLogger("cassandra").addHandler(logging.NullHandler())
@@ -194,7 +196,7 @@ def _cluster(host: str, port: int, source: DataSource) -> Cluster:
         connect_timeout=_CONNECT_SECONDS,
         control_connection_timeout=_ANSWER_SECONDS,
         idle_heartbeat_interval=_HEARTBEAT_SECONDS,
-        idle_heartbeat_timeout=_ANSWER_SECONDS,
+        idle_heartbeat_timeout=_SILENCE_SECONDS,
         topology_event_refresh_window=0,
         status_event_refresh_window=0,
         # Read by ourselves, from one node at a time.

@@ -226,8 +226,9 @@ class Cluster:
     def add_fake_nodes(self, count: int, prefix: str = "fake") -> None:
         """Adds Ready nodes called `prefix-0`, ... whose pods are Running, but run nothing.
 
-        They carry the taint `kwok.x-k8s.io/node=fake:NoSchedule`, which their pods have to
-        tolerate. Needs kwok, which is built the first time.
+        They stay so, but for pods of Jobs with the annotation `fake_nodes.RUNS_FOR`. The nodes
+        carry the taint `kwok.x-k8s.io/node=fake:NoSchedule`, which their pods have to tolerate.
+        Needs kwok, which is built the first time.
         """
         if self._kwok is None:
             binaries.built(binaries.KWOK)

@@ -75,6 +75,8 @@ def controller_manager(pki: Pki, loopback: str) -> list[str]:
         "--node-monitor-grace-period=16s",
         "--node-eviction-rate=10",
         "--secondary-node-eviction-rate=10",
+        # Of hundreds of Jobs that come together the default looks at five at a time.
+        "--concurrent-job-syncs=50",
     ]
 
 

@@ -59,6 +59,12 @@ class TestInACluster:
             scene.tick().condition("Reconciling").message
         )
 
+    def test_what_a_rank_waits_for_is_told_with_its_machine(self) -> None:
+        scene, why = Scene(Pods()).started(), "Unschedulable: 1 Insufficient cpu"
+        scene.workers[1] = replace(scene.workers[1], state=State.STARTING, reason=why)
+        told = scene.tick().condition("Running").message
+        assert told == f"2 of 3 ranks are running; rank 1 on host-b: {why}"
+
     def test_a_start_counts_though_nobody_lived_to_tell_of_it(self) -> None:
         scene = Scene(Pods()).read().tick()
         untold = scene.job

@@ -45,7 +45,8 @@ def _running(world: World) -> Step:
         return Step(Reason.ALL_RUNNING, requeue_after=world.unsettled_for if world.misfit else None)
     ready = sum(w.state is not State.STARTING for w in world.current)
     parts = [f"{ready} of {len(world.current)} ranks are running"]
-    parts += [f"rank {w.rank}: {w.reason}" for w in world.current if w.reason]
+    on = {n.rank: f" on {n.node}" for n in world.status.nodes if n.node}
+    parts += [f"rank {w.rank}{on.get(w.rank, '')}: {w.reason}" for w in world.current if w.reason]
     return Step(Reason.STARTING, "; ".join(parts[:6]))
 
 

@@ -6,7 +6,7 @@
 | uint8, uint16, uint32; uint64 | the next wider signed type; varint |
 | string; binary; uuid | text; blob; uuid |
 | date; time; timestamp | date; time; timestamp (ms: finer ones are refused) |
-| decimal; duration | decimal; duration |
+| decimal (of whole numbers); duration | decimal (varint); duration |
 | fixed-size list; list; map | vector; frozen list; frozen map |
 | dictionary | the type of its values |
 
@@ -101,7 +101,7 @@ def cql_type(path: str, kind: pa.DataType) -> str:
     if pt.is_time(kind):
         return "time"
     if pt.is_decimal(kind):
-        return "decimal"
+        return "decimal" if kind.scale else "varint"
     if pt.is_fixed_size_list(kind):
         return f"vector<{cql_type(path, kind.value_type)}, {kind.list_size}>"
     if pt.is_list(kind) or pt.is_large_list(kind):
@@ -122,6 +122,8 @@ def fitting(path: str, values: pa.Array, kind: CqlType) -> pa.Array:
         values = values.dictionary_decode()
     if values.type == wanted:
         return values
+    if _family(values.type) != _family(wanted) and not pt.is_null(values.type):
+        raise UnsupportedType(path, f"{values.type} does not fit the column, which takes {wanted}")
     if pt.is_timestamp(wanted) and pt.is_timestamp(values.type):
         wanted = pa.timestamp(wanted.unit, values.type.tz)
     try:
@@ -129,6 +131,25 @@ def fitting(path: str, values: pa.Array, kind: CqlType) -> pa.Array:
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         said = str(error).splitlines()[0]
         raise UnsupportedType(path, f"{values.type} does not fit the column: {said}") from error
+
+
+def _family(kind: pa.DataType) -> object:
+    """What types share whose values can be each other's: Arrow would even parse texts."""
+    if pt.is_integer(kind) or pt.is_floating(kind) or pt.is_decimal(kind):
+        return "number"
+    if pt.is_string(kind) or pt.is_large_string(kind) or pt.is_string_view(kind):
+        return "text"
+    if pt.is_binary(kind) or pt.is_large_binary(kind) or pt.is_fixed_size_binary(kind):
+        return "bytes"
+    if pt.is_list(kind) or pt.is_large_list(kind) or pt.is_fixed_size_list(kind):
+        return "list", _family(kind.value_type)
+    if pt.is_map(kind):
+        return "map", _family(kind.key_type), _family(kind.item_type)
+    if pt.is_dictionary(kind):
+        return _family(kind.value_type)
+    if pt.is_time(kind):
+        return "time"
+    return "date" if pt.is_date(kind) else kind.id
 
 
 def encode(values: pa.Array, kind: CqlType) -> list[Value]:

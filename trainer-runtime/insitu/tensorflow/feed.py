@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import astuple
 
 import pyarrow as pa
 
@@ -17,7 +18,7 @@ from insitu.data.cursor import Cursor, Taken
 from insitu.data.order import Order
 from insitu.data.stream import RankStream
 from insitu.databases import Database, DataSource, Reader, ReadLimits, ShardStream
-from insitu.session.locality import LocalFirst
+from insitu.session.locality import LocalFirst, Share
 from insitu.topology import Shard
 
 _BLOCK_ROWS = 16_384
@@ -46,6 +47,8 @@ class Feed:
         self._assignment = assignment
         self._open = open_database
         self._limits = ReadLimits()
+        self._before = Share()
+        self._now: LocalFirst | None = None
         with self._reader() as reader:
             self.schema: pa.Schema = reader.schema
             self.sample = _sample(reader, assignment.shards)
@@ -56,6 +59,11 @@ class Feed:
     def row_bytes(self) -> float:
         """The size of a row in memory; 1 where none was seen."""
         return self.sample.nbytes / self.sample.num_rows if self.sample else 1.0
+
+    @property
+    def share(self) -> Share:
+        """What was read so far, in all passes, by where it came from."""
+        return self._before if self._now is None else _sum(self._before, self._now.share)
 
     def start(self, epoch: int, seed: int) -> Cursor:
         """The start of an epoch, in the order a session takes for such rows."""
@@ -112,7 +120,15 @@ class Feed:
         with closing(self._open(self._assignment.source)) as database:
             first = LocalFirst(self._assignment, lambda node: database.reader(node, self._limits))
             with closing(first) as reader:
-                yield reader
+                self._now = reader
+                try:
+                    yield reader
+                finally:
+                    self._before, self._now = self.share, None
+
+
+def _sum(one: Share, other: Share) -> Share:
+    return Share(*map(sum, zip(astuple(one), astuple(other), strict=True)))
 
 
 def _sample(reader: Reader, shards: Sequence[Shard]) -> pa.RecordBatch | None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from insitu.errors import InsituError
 from insitu.tensorflow.flat import arrays, runs
 from insitu.tensorflow.reading import Leaf, Path, Reading
 from insitu.tensorflow.require import tensorflow
@@ -21,15 +22,25 @@ def element_spec(leaves: Sequence[Leaf]) -> Any:
 
 
 def batches_of_rows(
-    blocks: Callable[[], Iterator[pa.RecordBatch]], leaves: Sequence[Leaf], reading: Reading
+    blocks: Callable[[], Iterator[pa.RecordBatch]],
+    leaves: Sequence[Leaf],
+    reading: Reading,
+    failed: Callable[[InsituError], None] = lambda _error: None,
 ) -> Any:
-    """A dataset of one element a block: nested dictionaries of tensors of (rows, ...)."""
+    """A dataset of one element a block: nested dictionaries of tensors of (rows, ...).
+
+    `failed` hears of an error of Insitu's as it is; TensorFlow passes on its text alone.
+    """
     tf = tensorflow()
 
     def flat() -> Iterator[tuple[Any, ...]]:
-        for block in blocks():
-            for rows in runs(block, leaves, reading):
-                yield tuple(arrays(rows, leaves, reading))
+        try:
+            for block in blocks():
+                for rows in runs(block, leaves, reading):
+                    yield tuple(arrays(rows, leaves, reading))
+        except InsituError as error:
+            failed(error)
+            raise
 
     def nested(*flat: Any) -> Any:
         return nest((leaf.path for leaf in leaves), tensors(flat, leaves))

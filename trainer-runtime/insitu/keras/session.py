@@ -1,0 +1,301 @@
+"""`fit` of Keras 3 on one worker: the same cursor and the same commits as any other training."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from typing import Any
+
+import pyarrow as pa
+
+from insitu.contract import Assignment, Reporting, from_environ
+from insitu.data.cursor import Cursor, Taken
+from insitu.databases import Database, DataSource, connect
+from insitu.errors import ConfigurationError, InsituError, Left
+from insitu.keras.require import keras, refuse_many
+from insitu.progress import ProgressFile
+from insitu.session.collective import Alone
+from insitu.session.commits import Commits
+from insitu.session.process import stopped_by_sigterm, told_by_exit_code
+from insitu.session.speed import Speedometer
+from insitu.session.table_check import TableCheck
+from insitu.tensorflow.dataset import batched
+from insitu.tensorflow.feed import Feed
+from insitu.tensorflow.leaves import leaves
+from insitu.tensorflow.pipeline import batches_of_rows
+from insitu.tensorflow.reading import Nulls, Reading, Shape
+from insitu.tensorflow.require import tensorflow
+from insitu.tensorflow.state import TrainingState
+
+Select = Callable[[Mapping[str, Any]], Any]
+_OURS = ("x", "y", "batch_size", "epochs", "initial_epoch", "steps_per_epoch", "shuffle")
+
+
+class Session:
+    """One training by `fit`. Made by `insitu.keras.session`.
+
+    TensorFlow reads ahead, so the cursor follows the batches that Keras says it has trained on.
+    """
+
+    def __init__(
+        self,
+        assignment: Assignment,
+        feed: Feed,
+        table: TableCheck,
+        reporting: Reporting,
+        reading: Reading,
+        batch_size: int,
+        epochs: int,
+    ) -> None:
+        self.cursor = Cursor()
+        self.epochs = epochs
+        self._assignment = assignment
+        self._feed = feed
+        self._table = table
+        self._reading = reading
+        self._batch_size = batch_size
+        self._commits: Commits | None = None
+        self._handed: deque[tuple[Taken, ...]] = deque()
+        self._failed: InsituError | None = None
+        self._stopping = False
+        self._speed = Speedometer()
+        self._file = ProgressFile(reporting.progress)
+
+    def fit(self, model: Any, select: Select, **options: Any) -> Any:
+        """`model.fit` from the newest commit to the end of all epochs.
+
+        A training that goes on inside of an epoch calls `model.fit` twice: for the rest of that
+        epoch, and for all others.
+
+        Args:
+            model: Of Keras; built and compiled.
+            select: From the dictionary of a batch's columns to what `fit` takes: `(x, y)`, or
+                `(x, y, sample_weight)`.
+            options: Further ones of `model.fit`: `callbacks`, `validation_data`, `verbose`.
+
+        Returns:
+            The `History` of the last call; None where nothing was left to do.
+
+        Raises:
+            ConfigurationError: the model can't be trained so, or an option is Insitu's to set.
+            Left: asked to stop (SIGTERM); parameters and cursor are committed.
+        """
+        refuse_many(self._assignment.world_size, model)
+        self._check(model, options)
+        self._begin(model)
+        callbacks = [Callback(self), *_as_list(options.pop("callbacks", None))]
+        history = None
+        if self.cursor.rows and next(self._pass(), None) is None:
+            self.epoch_done()  # It was left after the last step of an epoch.
+        while self.cursor.epoch < self.epochs:
+            epoch = self.cursor.epoch
+            history = self._fit(
+                model,
+                self._dataset(select),
+                initial_epoch=epoch,
+                epochs=epoch + 1 if self.cursor.rows else self.epochs,
+                callbacks=callbacks,
+                shuffle=False,  # The data order is the job's.
+                **options,
+            )
+            if model.stop_training:
+                break
+        self._speed.state = "done"
+        self.report(at_once=True)
+        return history
+
+    def stop(self) -> None:
+        """Asks to commit and leave after the batch that is under way."""
+        self._stopping = True
+        if self._speed.state == "done":
+            raise Left(f"asked to stop after the last step, {self.cursor.step}")
+
+    def batch_done(self, metrics: Mapping[str, float]) -> None:
+        """Keras has trained on one more batch.
+
+        Raises:
+            Left: asked to stop; everything is committed.
+        """
+        taken = self._handed.popleft()
+        self.cursor = self.cursor.after(taken)
+        self._speed.stepped(sum(each.rows for each in taken), metrics)
+        every = self._assignment.checkpoint.every_steps
+        if self._stopping:
+            self._speed.state = "leaving"
+            self.commit()
+            raise Left(f"asked to stop: left after step {self.cursor.step}")
+        if every and self.cursor.step % every == 0:
+            self.commit()
+        self.report(at_once=self._speed.steps == 1)
+
+    def epoch_done(self) -> None:
+        """Keras has come to the end of an epoch."""
+        self._table.check_epoch(self.cursor.rows)
+        self.cursor = self.cursor.next_epoch()
+        self.commit()
+
+    def commit(self) -> None:
+        """Makes model, optimizer and cursor one checkpoint."""
+        assert self._commits is not None
+        self._commits.commit(self.cursor)
+        self.report(at_once=True)
+
+    def report(self, *, at_once: bool = False) -> None:
+        """Says how far it is."""
+        commits = self._commits
+        self._file.write(
+            lambda: self._speed.progress(
+                self.cursor,
+                self._feed.share,
+                commits.newest if commits else None,
+                commits.log_generation if commits else 0,
+                self._table.inexact_epochs,
+            ),
+            at_once=at_once,
+        )
+
+    def _check(self, model: Any, options: Mapping[str, Any]) -> None:
+        if taken := [name for name in _OURS if name in options]:
+            raise ConfigurationError(f"fit({taken[0]}=...) is for Insitu to say: leave it out")
+        if not model.built or getattr(model, "optimizer", None) is None:
+            raise ConfigurationError(
+                "the model has to be built and compiled before fit: begin it with keras.Input or "
+                "call model.build(...), then model.compile(...)"
+            )
+        if model.steps_per_execution != 1:
+            raise ConfigurationError(
+                f"steps_per_execution={model.steps_per_execution}: a commit needs to know each "
+                "step, so it has to be 1"
+            )
+
+    def _begin(self, model: Any) -> None:
+        if self._commits is not None:
+            raise ConfigurationError("fit() was called before: open another session for another")
+        model.optimizer.build(model.trainable_variables)
+        kept = tensorflow().train.Checkpoint(model=model, optimizer=model.optimizer)
+        self._commits = Commits(self._assignment, Alone(), TrainingState(kept, lambda: None))
+        seed = self._assignment.training.seed
+        self.cursor = self._commits.restore() or self._feed.start(0, seed)
+        self._speed.aim(self.epochs, self._assignment.rows or 0)
+        self._table.check()
+        self.report(at_once=True)
+
+    def _fit(self, model: Any, data: Any, **options: Any) -> Any:
+        try:
+            return model.fit(data, **options)
+        except tensorflow().errors.OpError:
+            if self._failed is not None:  # TensorFlow tells it as text.
+                raise self._failed from None
+            raise
+
+    def _dataset(self, select: Select) -> Any:
+        found = leaves(self._feed.schema, self._reading, self._feed.sample)
+        rows = batches_of_rows(self._pass, found, self._reading, self._fail)
+        data = batched(rows, self._batch_size).map(select)
+        if total := self._assignment.rows:
+            # Without it Keras takes each end of an epoch for a lack of data, and warns.
+            left = -(-(total - self.cursor.rows) // self._batch_size)
+            data = data.apply(tensorflow().data.experimental.assert_cardinality(left))
+        return data
+
+    def _pass(self) -> Iterator[pa.RecordBatch]:
+        """From the cursor to the end of its epoch; Keras begins a new one for each epoch."""
+        handed: deque[tuple[Taken, ...]] = deque()
+        self._handed = handed
+        yield from self._feed.blocks(self.cursor, self._batch_size, handed.append)
+
+    def _fail(self, error: InsituError) -> None:
+        self._failed = error
+
+
+def Callback(session: Session) -> Any:  # noqa: N802 - a class, once there is Keras
+    """What tells a session how far `fit` is; `Session.fit` adds one by itself."""
+
+    class _Callback(keras().callbacks.Callback):  # type: ignore[misc]
+        def on_train_batch_end(self, batch: int, logs: Any = None) -> None:  # noqa: ARG002
+            session.batch_done({name: float(value) for name, value in (logs or {}).items()})
+
+        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:  # noqa: ARG002
+            session.epoch_done()
+
+    return _Callback()
+
+
+@contextmanager
+def session(
+    *,
+    batch_size: int | None = None,
+    epochs: int | None = None,
+    columns: Sequence[str] | None = None,
+    shapes: Mapping[str, Shape | None] | None = None,
+    cast: Mapping[str, pa.DataType] | None = None,
+    nulls: Nulls = "refuse",
+    store: str | None = None,
+    environ: Mapping[str, str] | None = None,
+    open_database: Callable[[DataSource], Database] = connect,
+) -> Iterator[Session]:
+    """Trains a Keras model beside the database, on one worker.
+
+        with insitu.keras.session(batch_size=256, epochs=20) as session:
+            session.fit(model, lambda row: (row["pixels"], row["label"]))
+
+    An `InsituError` that reaches the end of the `with` block is printed as one line and ends the
+    process with its `ExitCode`; the script's own exceptions pass through.
+
+    Args:
+        batch_size: Rows of a step; the job's `globalBatchSize` by default.
+        epochs: Passes over the data in total, those before a resume included; the job's own by
+            default.
+        columns: Which ones to read; all by default.
+        shapes: Of lists, and of bytes to be taken as uint8, by name; see `Reading`.
+        cast: Arrow types to turn columns into first, by name.
+        nulls: What to take for nulls; see `Reading`.
+        store: URL to commit to, in place of the job's; without either nothing is committed.
+        environ: The contract's variables; the process's own by default.
+        open_database: Connects to a data source.
+    """
+    environ = os.environ if environ is None else environ
+    with told_by_exit_code(environ), ExitStack() as stack:
+        keras()
+        tensorflow()
+        reading = Reading(shapes or {}, cast or {}, nulls)
+        assignment = from_environ(environ, open_database)
+        refuse_many(assignment.world_size)
+        if store is not None:
+            assignment = replace(assignment, checkpoint=replace(assignment.checkpoint, store=store))
+        if columns is not None:
+            source = replace(assignment.source, columns=tuple(columns))
+            assignment = replace(assignment, source=source)
+        training = assignment.training
+        database = open_database(assignment.source)
+        stack.callback(database.close)
+        opened = Session(
+            assignment,
+            Feed(assignment, open_database),
+            TableCheck(assignment, Alone(), database),
+            Reporting.from_environ(environ),
+            reading,
+            _chosen("batch_size", batch_size, training.global_batch_size),
+            _chosen("epochs", epochs, training.epochs),
+        )
+        stack.callback(lambda: opened.report(at_once=True))
+        stack.enter_context(stopped_by_sigterm(opened.stop))
+        yield opened
+
+
+def _chosen(argument: str, script: int | None, job: int | None) -> int:
+    value = job if script is None else script
+    if value is None:
+        raise ConfigurationError(f"nobody said {argument}: give session({argument}=...)")
+    if value < 1:
+        raise ConfigurationError(f"{argument} has to be 1 or more, not {value}")
+    return value
+
+
+def _as_list(callbacks: Any) -> list[Any]:
+    if callbacks is None:
+        return []
+    return list(callbacks) if isinstance(callbacks, list | tuple) else [callbacks]

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+import insitu.tensorflow
 from insitu.contract.assignment import Checkpoint
-from tests.ranks import a_job
-from tests.tensorflow.cases import Case, Trained, alone, train
+from tests.ranks import a_job, assignments
+from tests.tensorflow.cases import Case, Trained, alone, database, environ, train
 from tests.tensorflow.processes import run
 
 pytestmark = pytest.mark.timeout(300)
@@ -106,3 +107,23 @@ def used_before(rank: int, world_size: int, port: int, case: Case) -> Any:
 def test_tensorflow_that_was_used_before_is_told() -> None:
     for rank in run(used_before, 2, Case(sizes=(4, 4))):
         assert_says(rank, "64: TensorFlow was used before its workers were joined")
+
+
+def distributed(rank: int, world_size: int, port: int, folder: str) -> list[int]:
+    """The ids that a rank sees through `experimental_distribute_dataset`."""
+    shared = database(Case(sizes=(50, 9, 0)))
+    job = replace(assignments(shared, world_size)[rank], master=("127.0.0.1", port))
+    told: dict[str, Any] = {"environ": environ(job, folder), "open_database": lambda _s: shared}
+    seen: list[int] = []
+    with insitu.tensorflow.session(**told) as session:
+        data = insitu.tensorflow.dataset(8, **told)
+        for batch in session.strategy.experimental_distribute_dataset(data):
+            for part in session.strategy.experimental_local_results(batch["id"]):
+                seen += part.numpy().tolist()
+    return seen
+
+
+def test_a_distributed_dataset_keeps_every_row_of_every_worker(tmp_path: Path) -> None:
+    ranks = run(distributed, 2, str(tmp_path))
+    assert sorted(chain(*ranks)) == list(range(59))
+    assert len(ranks[1]) == 9

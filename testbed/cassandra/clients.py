@@ -79,6 +79,21 @@ def peers_of(session: Session) -> set[str]:
     return {str(address) for address, tokens in [*local, *peers] if tokens}
 
 
+def sees_all(
+    host: str,
+    port: int,  # noqa: ARG001 - every node's is the same
+    members: set[str],
+    credentials: Credentials | None,
+    tls: Tls | None,
+) -> bool:
+    """Whether the node takes requests and sees all `members` up."""
+    try:
+        with connect([host], credentials, tls) as session:
+            return peers_of(session) >= members and sees_all_up(session)
+    except NotReady:
+        return False
+
+
 def sees_all_up(session: Session) -> bool:
     """Whether the asked node can read all ranges of a keyspace without copies, at this moment."""
     try:

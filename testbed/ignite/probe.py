@@ -38,6 +38,16 @@ def seen_from(
         raise NotReady(f"{host}:{port}: {problem}") from problem
 
 
+def sees_all(
+    host: str, port: int, members: set[str], credentials: Credentials | None, tls: Tls | None
+) -> bool:
+    """Whether the node takes requests and sees exactly `members`."""
+    try:
+        return seen_from(host, port, credentials, tls) == members
+    except NotReady:
+        return False
+
+
 def client_context(tls: Tls) -> ssl.SSLContext:
     """A context that verifies the server and shows the client's certificate, if there is one."""
     context = ssl.create_default_context(cafile=tls.ca)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import shutil
 from pathlib import Path
+from typing import Protocol
 
 import psutil
 from pydantic import BaseModel
 
 from insitu.databases import Credentials, Tls
-from testbed.ignite.cluster import Cluster
-from testbed.ignite.probe import NotReady, seen_from
+from testbed.node import Node
 from testbed.paths import cache
 from testbed.processes import end
 
@@ -37,27 +37,37 @@ class DetachedNode(BaseModel, frozen=True):
 
 
 class Detached(BaseModel, frozen=True):
-    """What is written down about the cluster, beside the nodes' files."""
+    """What is written down about the cluster of a kind of database."""
 
+    kind: str
     folder: Path
     nodes: tuple[DetachedNode, ...]
     username: str | None
     tls: Tls | None
 
-    def is_ready(self, node: DetachedNode) -> bool:
-        """Whether the node takes requests and sees all the others."""
-        # The first user's password is its name, in every Ignite.
-        credentials = Credentials(self.username, self.username) if self.username else None
-        try:
-            seen = seen_from(node.host, node.port, credentials, self.tls)
-        except NotReady:
-            return False
-        return seen == {other.host for other in self.nodes}
+    @property
+    def credentials(self) -> Credentials | None:
+        """The first user's password is its name, in every one of these databases."""
+        return Credentials(self.username, self.username) if self.username else None
 
 
-def detach(cluster: Cluster) -> Detached:
+class Runs(Protocol):
+    """A cluster that was started detached."""
+
+    folder: Path
+    nodes: list[Node]
+    credentials: Credentials | None
+
+    @property
+    def tls(self) -> Tls | None: ...
+
+    def abandon(self) -> None: ...
+
+
+def detach(kind: str, cluster: Runs) -> Detached:
     """Writes down where `cluster` is, and lets it run on without this process."""
     record = Detached(
+        kind=kind,
         folder=cluster.folder,
         nodes=tuple(
             DetachedNode(
@@ -72,16 +82,16 @@ def detach(cluster: Cluster) -> Detached:
         username=cluster.credentials.username if cluster.credentials else None,
         tls=cluster.tls,
     )
-    _record().write_text(record.model_dump_json(indent=2))
+    _record(kind).write_text(record.model_dump_json(indent=2))
     cluster.abandon()
     return record
 
 
-def find() -> Detached | None:
+def find(kind: str) -> Detached | None:
     """The cluster that is up, or None; one whose nodes all ended is not up."""
-    if not _record().exists():
+    if not _record(kind).exists():
         return None
-    record = Detached.model_validate_json(_record().read_text())
+    record = Detached.model_validate_json(_record(kind).read_text())
     return record if any(node.process() for node in record.nodes) else None
 
 
@@ -89,8 +99,8 @@ def stop(record: Detached) -> None:
     """Stops the nodes that still run and removes their files."""
     end([process for node in record.nodes if (process := node.process())], _GRACE_SECONDS)
     shutil.rmtree(record.folder, ignore_errors=True)
-    _record().unlink(missing_ok=True)
+    _record(record.kind).unlink(missing_ok=True)
 
 
-def _record() -> Path:
-    return cache() / "ignite-up.json"
+def _record(kind: str) -> Path:
+    return cache() / f"{kind}-up.json"

@@ -17,6 +17,7 @@ import pyarrow as pa
 import yaml
 
 from insitu.databases import Database, DataSource, Reader, ReadLimits, Writer
+from insitu.databases.ignite import refit as refit  # the other half of a database's module
 from insitu.errors import InsituError
 from insitu.topology import DatabaseNode, Topology
 from insitu_operator.cli.show import Lines

@@ -26,6 +26,7 @@ from insitu_operator.core.objects.machines import endpoints, place
 from insitu_operator.core.objects.settings import TrainerSettings
 from insitu_operator.core.observed import Observed
 from insitu_operator.core.reconcile import reconcile
+from insitu_operator.core.refit import refitted
 from insitu_operator.kubernetes import Api, ApiProblem, Json
 from insitu_operator.shell.databases.databases import Databases
 from insitu_operator.shell.databases.polling import Look
@@ -195,20 +196,21 @@ class Controller:
         now: datetime,
     ) -> tuple[Observed, Scene]:
         uid, record, nodes = memory.uid, memory.record, self._sight.nodes
+        reading = refitted(look.reading, job.spec.data.kind, record)
         ranks = workers(pods, nodes, lambda g, r: self._heartbeats.newest(uid, g, r), now)
         missing = missing_places(record, ranks, job.status.generation)
         memory.commit = newest_commit(job, ranks, memory.commit, now)
         service = job.spec.data.reach.service
         slices = self._sight.slices(job.metadata.namespace, service.name) if service else ()
         machines = (
-            place(job.spec, look.reading.topology, endpoints(slices), nodes, record=record)
-            if look.reading
+            place(job.spec, reading.topology, endpoints(slices), nodes, record=record)
+            if reading
             else {}
         )
         observed = Observed(
             job=job,
             record=record,
-            reading=look.reading,
+            reading=reading,
             unread=look.unread,
             workers=ranks,
             machines=machines,
@@ -217,7 +219,7 @@ class Controller:
             refused=await hindrance(self._api, job, memory, missing=missing, now=self._monotonic()),
         )
         source = self._databases.source(Key(job.metadata.namespace, job.metadata.name))
-        return observed, Scene(job, memory, pods, look.reading, source, machines, nodes)
+        return observed, Scene(job, memory, pods, reading, source, machines, nodes)
 
     def _look(self, key: Key, job: TrainingJob) -> Look:
         if _needs_database(job):

@@ -18,10 +18,15 @@ def format_tf_config(workers: Sequence[tuple[str, int]], rank: int) -> str:
     """The variable's value: `workers` are the addresses of all ranks, in their order."""
     return json.dumps(
         {
-            "cluster": {"worker": [f"{host}:{port}" for host, port in workers]},
+            "cluster": {"worker": format_addresses(workers)},
             "task": {"type": "worker", "index": rank},
         }
     )
+
+
+def format_addresses(workers: Sequence[tuple[str, int]]) -> list[str]:
+    """Addresses as TensorFlow takes them: IPv6 in brackets."""
+    return [f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in workers]
 
 
 def read_tf_config(environ: Mapping[str, str]) -> tuple[Workers, int] | None:

@@ -64,15 +64,15 @@ def own_address(assignment: Assignment) -> str:
     host, port = assignment.master
     if assignment.rank == 0:
         return host
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as way:
-        way.connect((host, port))  # Sends nothing: the kernel only chooses a way.
+    family, kind, _, _, there = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0]
+    with socket.socket(family, kind) as way:
+        way.connect(there)  # Sends nothing: the kernel only chooses a way.
         return str(way.getsockname()[0])
 
 
-def free_port(address: str) -> int:
-    """A port that nobody listens on now."""
-    with socket.socket() as listener:
-        listener.bind((address, 0))
+def free_port() -> int:
+    """A port that nobody listens on now, on any of this machine's addresses."""
+    with socket.create_server(("", 0)) as listener:
         return int(listener.getsockname()[1])
 
 

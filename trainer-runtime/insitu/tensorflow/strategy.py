@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from insitu.contract import Assignment
-from insitu.contract.tf_config import Workers, read_tf_config
+from insitu.contract.tf_config import Workers, format_addresses, read_tf_config
 from insitu.errors import ConfigurationError, PeerLost
 from insitu.tensorflow.link import Link
 from insitu.tensorflow.meeting import free_port, own_address
@@ -33,8 +33,7 @@ def addresses(assignment: Assignment, link: Link, environ: Mapping[str, str]) ->
         return workers
     if assignment.workers:
         return assignment.workers
-    address = own_address(assignment)
-    mine = f"{address}:{free_port(address)}"
+    mine = f"{own_address(assignment)}:{free_port()}"
     found = [each.decode().rpartition(":") for each in link.all_gather_bytes(mine.encode())]
     return tuple((host, int(port)) for host, _, port in found)
 
@@ -57,7 +56,7 @@ def make_strategy(
             f"TensorFlow {tf.__version__} has no MultiWorkerMirroredStrategy: use a build with it, "
             "or one worker"
         )
-    cluster = tf.train.ClusterSpec({"worker": [f"{host}:{port}" for host, port in workers]})
+    cluster = tf.train.ClusterSpec({"worker": format_addresses(workers)})
     resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(
         cluster, task_type="worker", task_id=rank, rpc_layer="grpc"
     )

@@ -158,7 +158,9 @@ class Endpoint:
 
     def __post_init__(self) -> None:
         self.watched = self.space.name
-        self.heartbeats = Heartbeats(lambda key, urgent: self.looks.append((key.name, urgent)))
+        self.heartbeats = Heartbeats(
+            lambda key, urgent: self.looks.append((key.name, urgent)), lambda _key, _seconds: None
+        )
 
     def trainer(self, pod_uid: str) -> Trainer | None:
         return None if self.gone else self.trainers.get(pod_uid)

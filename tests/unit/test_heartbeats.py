@@ -69,7 +69,7 @@ class TestRanks:
 
 class TestHeartbeats:
     def test_trainers_are_slowed_down_to_a_hundred_posts_a_second(self) -> None:
-        heartbeats = Heartbeats(lambda _key, _urgent: None)
+        heartbeats = Heartbeats(lambda _key, _urgent: None, lambda _key, _seconds: None)
         for rank in range(1000):
             reply = heartbeats.take(a_trainer(rank), a_beat(rank=rank))
             assert 1.0 <= reply.every_seconds == max(1.0, (rank + 1) / 100)
@@ -81,21 +81,36 @@ class TestHeartbeats:
         assert heartbeats.newest("digits", 1, 0) is None
 
     def test_progress_is_told_every_five_seconds_and_a_turn_at_once(self) -> None:
-        now, looks = [0.0], list[tuple[str, bool]]()
+        now, turns, looks = [0.0], list[float](), list[float]()
         heartbeats = Heartbeats(
-            lambda key, urgent: looks.append((key.name, urgent)), lambda: now[0]
+            lambda _key, urgent: (turns if urgent else looks).append(now[0]),
+            lambda _key, seconds: looks.append(now[0] + seconds),
+            lambda: now[0],
         )
-        for step in range(11):
+        for step in range(12):
             now[0] = float(step)
             heartbeats.take(a_trainer(), a_beat(progress=Progress(step=step)))
-        assert looks == [("digits", True), ("digits", False), ("digits", False)]
+        assert (turns, looks) == ([0], [5, 10, 15])
         heartbeats.take(a_trainer(), a_beat(exit_code=1))
-        assert looks[3:] == [("digits", True)]
+        assert turns == [0, 11]
+
+    def test_the_last_progress_before_a_long_step_is_told_as_well(self) -> None:
+        now, later = [0.0], list[float]()
+        heartbeats = Heartbeats(
+            lambda _key, _urgent: None, lambda _key, seconds: later.append(seconds), lambda: now[0]
+        )
+        for now[0], step in ((0.0, 1), (600.0, 2), (601.0, 3)):
+            heartbeats.take(a_trainer(), a_beat(progress=Progress(step=step)))
+        assert later == [4.0]
 
     def test_with_many_jobs_each_is_told_less_often(self) -> None:
         now, looks = [0.0], list[Key]()
-        heartbeats = Heartbeats(lambda key, _urgent: looks.append(key), lambda: now[0])
-        for step in range(41):
+        heartbeats = Heartbeats(
+            lambda key, _urgent: looks.append(key),
+            lambda key, _seconds: looks.append(key),
+            lambda: now[0],
+        )
+        for step in range(40):
             now[0] = float(step)
             for job in range(400):
                 beat = a_beat(job=str(job), progress=Progress(step=step))
@@ -103,7 +118,7 @@ class TestHeartbeats:
         assert len(looks) == 3 * 400
 
     def test_a_job_of_which_only_the_generation_is_known_answers_with_it(self) -> None:
-        heartbeats = Heartbeats(lambda _key, _urgent: None)
+        heartbeats = Heartbeats(lambda _key, _urgent: None, lambda _key, _seconds: None)
         heartbeats.follow("digits", 4)
         assert heartbeats.take(a_trainer(), a_beat(generation=3)).generation == 4
         assert heartbeats.log_generation("digits") == heartbeats.log_generation("other") == 0

@@ -115,6 +115,17 @@ def test_the_status_follows_the_training_at_most_every_five_seconds() -> None:
     assert trainer.step == 31
 
 
+def test_a_report_that_comes_too_soon_is_told_later_even_if_no_other_follows() -> None:
+    scene = Scene().started().reports(REPORT).tick()
+    soon = REPORT.model_copy(update={"step": 31, "updated": REPORT.updated + 1})
+    scene.wait(3).reports(soon).tick()
+    assert scene.last
+    assert scene.last.requeue_after == 2
+    trainer = scene.wait(2).tick().job.status.trainer_status
+    assert trainer
+    assert (trainer.step, scene.last.requeue_after) == (31, None)
+
+
 def test_a_complete_job_is_at_100_percent_with_its_last_numbers() -> None:
     scene = Scene().started().reports(REPORT).tick()
     last = REPORT.model_copy(update={"step": 99, "updated": REPORT.updated + 1, "state": "done"})

@@ -28,24 +28,39 @@ def rows_per_second(progress: Progress) -> float | None:
 
 
 def trainer_status(
-    workers: Collection[Worker], before: TrainerStatus | None, *, complete: bool
+    workers: Collection[Worker], before: TrainerStatus | None, now: datetime, *, complete: bool
 ) -> TrainerStatus | None:
     """The ranks' newest report; `before` where that is younger than `EVERY_SECONDS`.
 
     The last report of ranks that have all ended is never left out.
     """
-    progress = newest(workers)
-    if progress is None or progress.updated <= 0:
-        status = before
-    else:
-        status = _status(progress)
-        if before and any(w.living for w in workers):
-            age = (status.last_updated_time - before.last_updated_time).total_seconds()
-            status = status if age >= EVERY_SECONDS else before
+    found = _found(workers)
+    waits = withheld_for(workers, before, now) is not None
+    status = before if found is None or found == before or waits else found
     if status and complete:
         done = {"progress_percentage": 100, "estimated_remaining_seconds": 0, "rows_per_second": 0}
         return status.model_copy(update=done)
     return status
+
+
+def withheld_for(
+    workers: Collection[Worker], before: TrainerStatus | None, now: datetime
+) -> float | None:
+    """Seconds until the ranks' newest report may follow `before`; None if nothing has to wait.
+
+    Clocks of machines may differ: that of the trainers counts, and ours where they say no more.
+    """
+    found = _found(workers)
+    if before is None or found is None or found == before or not any(w.living for w in workers):
+        return None
+    newest_time = max(found.last_updated_time, now)
+    left = EVERY_SECONDS - (newest_time - before.last_updated_time).total_seconds()
+    return left if left > 0 else None
+
+
+def _found(workers: Iterable[Worker]) -> TrainerStatus | None:
+    progress = newest(workers)
+    return None if progress is None or progress.updated <= 0 else _status(progress)
 
 
 def _status(progress: Progress) -> TrainerStatus:

@@ -15,6 +15,7 @@ from insitu_operator.core.policies.gang import started
 from insitu_operator.core.policies.loss import CONFIRM_SECONDS, rows_lost
 from insitu_operator.core.policies.restart import restarted
 from insitu_operator.core.policies.suspension import suspended
+from insitu_operator.core.progress import withheld_for
 from insitu_operator.core.status import write_status
 from insitu_operator.core.world import World
 
@@ -76,6 +77,7 @@ def _refused(step: Step, refused: str) -> Step:
 def _requeue(world: World, step: Step) -> float | None:
     times = [step.requeue_after]
     times += [world.seconds_until(w.lost_at) for w in world.observed.workers if w.lost_at]
+    times.append(withheld_for(world.current, world.status.trainer_status, world.now))
     if not (step.failed or step.complete or world.spec.suspend):
         times.append(seconds_to_next(world))
         if world.missing_rows:

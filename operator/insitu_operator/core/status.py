@@ -25,8 +25,9 @@ def write_status(world: World, step: Step) -> Status:
     ended = step.complete or step.failed
     if ended and before.completion_time and len(world.current) < before.workers.desired:
         return _without_the_gone(world)
-    trainer = trainer_status(world.current, before.trainer_status, complete=step.complete)
-    fresh = ended or bool(step.bound) or trainer is None or trainer is not before.trainer_status
+    last = before.trainer_status
+    trainer = trainer_status(world.current, last, world.now, complete=step.complete)
+    fresh = ended or bool(step.bound) or trainer is None or trainer is not last
     counts = _counts(world)
     locality = _locality(world) if fresh else before.locality
     bound = step.bound or (world.generation if world.bound else 0)

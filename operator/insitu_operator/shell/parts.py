@@ -60,7 +60,10 @@ class Parts:
             open_database=open_database,
             observe=metrics.topology_poll,
         )
-        self.heartbeats = Heartbeats(lambda key, urgent: self.queue.add(key, urgent=urgent))
+        self.heartbeats = Heartbeats(
+            lambda key, urgent: self.queue.add(key, urgent=urgent),
+            lambda key, seconds: self.queue.add_after(key, seconds, urgent=False),
+        )
         self.endpoint = HeartbeatEndpoint(
             self.heartbeats,
             Tokens(api, settings.audience),

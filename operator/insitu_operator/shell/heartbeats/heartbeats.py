@@ -53,13 +53,18 @@ class Heartbeats:
 
     Args:
         look: Called with a job that is worth a look, and whether at once.
+        look_later: Called with a job that will be, and in how many seconds.
         clock: Seconds, ever growing.
     """
 
     def __init__(
-        self, look: Callable[[Key, bool], None], clock: Callable[[], float] = time.monotonic
+        self,
+        look: Callable[[Key, bool], None],
+        look_later: Callable[[Key, float], None],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._look = look
+        self._look_later = look_later
         self._clock = clock
         self._jobs: dict[str, Ranks] = {}
         self._looked: dict[str, float] = {}
@@ -113,9 +118,11 @@ class Heartbeats:
     def _tell(self, trainer: Trainer, news: News) -> None:
         if news is News.NOTHING:
             return
-        now = self._clock()
+        now, last = self._clock(), self._looked.get(trainer.job_uid, -math.inf)
         pause = max(_PROGRESS_SECONDS, len(self._running) / LOOKS_A_SECOND)
-        early = now < self._looked.get(trainer.job_uid, -math.inf) + pause
-        if news is News.TURN or not early:
+        if news is News.TURN or now >= last + pause:
             self._looked[trainer.job_uid] = now
             self._look(trainer.key, news is News.TURN)
+        elif now >= last:  # Else the look that will show it is on its way.
+            self._looked[trainer.job_uid] = last + pause
+            self._look_later(trainer.key, last + pause - now)

@@ -85,9 +85,9 @@ class Queue:
         """There is news about the key: a pass begins that knows it."""
         self._add(key, Lane.URGENT if urgent else Lane.SLOW, 0.0)
 
-    def add_after(self, key: Key, seconds: float) -> None:
+    def add_after(self, key: Key, seconds: float, *, urgent: bool = True) -> None:
         """As `add` in so many seconds, unless a pass begins before."""
-        self._add(key, Lane.URGENT, seconds)
+        self._add(key, Lane.URGENT if urgent else Lane.SLOW, seconds)
 
     @property
     def depth(self) -> Mapping[str, int]:

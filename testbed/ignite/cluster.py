@@ -60,6 +60,7 @@ def start(
         heap_mb: Java heap of a node, MiB.
         region_mb: Memory for tables of a node, MiB, outside the heap.
         partitions: For each N a cache template `pN`, as in `CREATE TABLE ... WITH "template=p64"`.
+            Of tables of `safeN`, lost partitions stay lost, where others become empty ones.
         fast: For measurements: boots slower, then runs at full speed.
         detached: The cluster outlives this process.
 

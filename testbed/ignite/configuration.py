@@ -31,6 +31,8 @@ _OPENED = {
     "java.sql": "java.sql",
     "java.desktop": "java.awt.font",
 }
+# What becomes of partitions whose last copy is lost: empty ones, or none until they are reset.
+_LOSS_POLICIES = {"p": "IGNORE", "safe": "READ_ONLY_SAFE"}
 _SYSTEM_PROPERTIES = {
     "java.net.preferIPv4Stack": "true",
     "IGNITE_QUIET": "true",
@@ -74,7 +76,11 @@ def node_xml(settings: Settings, node: str, host: str, members: Sequence[str], w
     }
     blocks = {
         "members": "".join(f"<value>{m}:{DISCOVERY_PORT}</value>" for m in members),
-        "templates": "".join(map(_cache_template, settings.partitions)),
+        "templates": "".join(
+            _cache_template(f"{prefix}{partitions}", partitions, policy)
+            for partitions in settings.partitions
+            for prefix, policy in _LOSS_POLICIES.items()
+        ),
         "ssl_context_factory": _ssl_context_factory(settings.key_stores),
     }
     plain = {name: escape(str(value).lower() if isinstance(value, bool) else str(value))
@@ -97,10 +103,11 @@ def java_command(java: str, settings: Settings, jars: Path, xml: Path) -> list[s
     return [*command, "-cp", f"{jars}/*", main, str(xml)]
 
 
-def _cache_template(partitions: int) -> str:
+def _cache_template(name: str, partitions: int, loss_policy: str) -> str:
     return f"""
         <bean class="org.apache.ignite.configuration.CacheConfiguration">
-          <property name="name" value="p{partitions}*"/>
+          <property name="name" value="{name}*"/>
+          <property name="partitionLossPolicy" value="{loss_policy}"/>
           <property name="writeSynchronizationMode" value="FULL_SYNC"/>
           <property name="affinity">
             <bean class="org.apache.ignite.cache.affinity.rendezvous.RendezvousAffinityFunction">

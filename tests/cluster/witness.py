@@ -23,6 +23,13 @@ class Moment(NamedTuple):
     step: int
 
 
+@dataclass(frozen=True)
+class _Hold:
+    at: Moment | None
+    reached: threading.Event = field(default_factory=threading.Event)
+    gone: threading.Event = field(default_factory=threading.Event)
+
+
 @dataclass
 class Witness:
     """`url` is for pods: they POST a line of the audit, or GET and hear nothing until `go`.
@@ -32,31 +39,34 @@ class Witness:
 
     url: str
     lines: list[Line] = field(default_factory=list)
-    _held: Moment | None = None
-    _reached: threading.Event = field(default_factory=threading.Event)
-    _go: threading.Event = field(default_factory=threading.Event)
+    _hold: _Hold = field(default_factory=lambda: _Hold(None))
 
     def hold(self, generation: int, rank: int, step: int) -> None:
-        """Lets this rank wait before this step until `go`, and with it all others."""
-        self._held = Moment(generation, rank, step)
+        """This rank waits before this step until `go` or the next `hold`, and with it all others.
+
+        Whoever waits somewhere else goes on.
+        """
+        before, self._hold = self._hold, _Hold(Moment(generation, rank, step))
+        before.gone.set()
 
     def until_held(self) -> None:
         """Returns when the rank waits there."""
-        if not self._reached.wait(PATIENCE_SECONDS):
-            raise TimeoutError(f"{self._held} never came; told of {len(self.lines)} steps")
+        if not self._hold.reached.wait(PATIENCE_SECONDS):
+            raise TimeoutError(f"{self._hold.at} never came; told of {len(self.lines)} steps")
 
     def go(self) -> None:
         """Whoever waits goes on, and nobody waits any more."""
-        self._go.set()
+        self._hold.gone.set()
 
     def hear(self, line: Line) -> None:
         self.lines.append(line)
-        if Moment(line["generation"], line["rank"], line["step"]) == self._held:
-            self._reached.set()
-            self._go.wait()
+        hold = self._hold
+        if Moment(line["generation"], line["rank"], line["step"]) == hold.at:
+            hold.reached.set()
+            hold.gone.wait()
 
     def wait(self) -> None:
-        self._go.wait()
+        self._hold.gone.wait()
 
 
 @contextmanager

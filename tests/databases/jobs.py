@@ -31,11 +31,19 @@ class Ignite(Protocol):
     def source(self, table: str) -> DataSource: ...
 
 
-def fill(cluster: Ignite, table: str, rows: int, *, partitions: int = 64, backups: int = 1) -> None:
+def fill(
+    cluster: Ignite,
+    table: str,
+    rows: int,
+    *,
+    partitions: int = 64,
+    backups: int = 1,
+    template: str = "p",
+) -> None:
     """A table of `rows` rows: id int64 from 0, x float32."""
     ids = pa.array(range(rows), pa.int64())
     batch = pa.record_batch({"id": ids, "x": ids.cast(pa.float32())})
-    options = {"template": f"p{partitions}", "backups": str(backups)}
+    options = {"template": f"{template}{partitions}", "backups": str(backups)}
     with (
         closing(connect(cluster.source(table))) as database,
         closing(database.writer(batch.schema, key=["id"], options=options)) as writer,

@@ -46,6 +46,7 @@ def start(
         heap_mb: Java heap of a pod, MiB.
         region_mb: Memory for tables of a pod, MiB, outside the heap.
         partitions: For each N a cache template `pN`, as in `CREATE TABLE ... WITH "template=p64"`.
+            Of tables of `safeN`, lost partitions stay lost, where others become empty ones.
 
     Raises:
         StartFailed: that did not come about in time; the message says which pod lacks what.

@@ -9,7 +9,7 @@ import socket
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from multiprocessing.context import ForkServerContext, ForkServerProcess
+from multiprocessing.context import BaseContext, ForkServerContext, ForkServerProcess
 from pathlib import Path
 from typing import Any
 
@@ -39,9 +39,10 @@ class Processes:
 
 
 @contextmanager
-def processes() -> Iterator[Processes]:
+def processes(context: BaseContext | None = None) -> Iterator[Processes]:
+    """Forked ones unless `context` says otherwise; what is imported already is up to all tests."""
     with ProcessPoolExecutor(
-        MOST_RANKS, mp_context=_forks(), initializer=torch.set_num_threads, initargs=(1,)
+        MOST_RANKS, mp_context=context or _forks(), initializer=torch.set_num_threads, initargs=(1,)
     ) as pool:
         yield Processes(pool)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import multiprocessing
 import os
 import tempfile
 from dataclasses import replace
@@ -15,7 +16,7 @@ import torch
 import insitu.torch
 from tests.ranks import assignments
 from tests.torch.cases import WIDTH, Case, database, environ
-from tests.torch.processes import Processes
+from tests.torch.processes import processes
 
 pytestmark = pytest.mark.timeout(300)
 CASE = Case(sizes=(60, 9, 31), batch_size=20)
@@ -45,8 +46,10 @@ def train(rank: int, world_size: int, port: int) -> Any:
     return np.concatenate([p.detach().numpy().reshape(-1) for p in model.parameters()])
 
 
-def test_ranks_with_a_keras_model_stay_equal(ranks: Processes) -> None:
-    [single] = ranks.run(train, 1)
-    both = ranks.run(train, 2)
+def test_ranks_with_a_keras_model_stay_equal() -> None:
+    # Keras chooses its backend when it is imported, so it must not have been.
+    with processes(multiprocessing.get_context("spawn")) as ranks:
+        [single] = ranks.run(train, 1)
+        both = ranks.run(train, 2)
     assert (both[0] == both[1]).all()
     assert np.abs(single - both[0]).max() < 0.1  # Their batches mix other rows.

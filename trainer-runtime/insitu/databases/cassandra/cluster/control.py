@@ -16,6 +16,7 @@ from cassandra.cluster import (
     ResponseFuture,
     Session,
 )
+from cassandra.connection import ConnectionShutdown
 from cassandra.policies import (
     ConstantReconnectionPolicy,
     FallthroughRetryPolicy,
@@ -137,7 +138,13 @@ class Control:
         if host is not None:
             self._connect_to(host)
         simple = SimpleStatement(statement)
-        return list(self._session.execute(simple, arguments or None, host=host))
+        try:
+            found = self._session.execute(simple, arguments or None, host=host)
+        except ConnectionShutdown:
+            # A node that was away for a moment: the driver notices when it next uses the connection.
+            # Whatever is asked here may be asked twice.
+            found = self._session.execute(simple, arguments or None, host=host)
+        return list(found)
 
     def _connect_to(self, host: Host) -> None:
         """Makes sure of connections to `host`: the driver is still at it for a while at first."""

@@ -1,6 +1,6 @@
 # `make` alone lists what there is. Every target sets up what it needs first.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-cluster test test-cluster bench check generate format
+.PHONY: help setup demo demo-cluster test test-more test-cluster bench check generate format
 
 bin := .venv/bin
 # A heading between the parts of a long output.
@@ -32,9 +32,14 @@ check: setup ## Lint, types, import rules and unit tests: fast
 	$(call part,Unit tests)
 	$(bin)/pytest --quiet --durations=10 tests/unit
 
-test: check ## Everything that `check` does, and the tests on real servers
+test: check ## Everything that `check` does, and the tests on real Ignite, S3 and PyTorch
 	$(call part,Tests on real servers)
-	$(bin)/pytest --quiet --durations=10 --ignore=tests/unit --ignore=tests/cluster
+	$(bin)/pytest --quiet --durations=10 tests/databases tests/torch \
+		--ignore-glob='*/test_cassandra_*' --ignore-glob='*/test_tensorflow_*' --ignore-glob='*/test_keras_*'
+
+test-more: setup ## Tests on real Cassandra, and of TensorFlow and Keras (half an hour)
+	$(bin)/pytest --quiet --durations=10 tests/tensorflow tests/torch/test_keras_backend.py \
+		tests/databases/test_cassandra_*.py tests/databases/test_tensorflow_*.py
 
 test-cluster: setup ## Tests on a real Kubernetes (the first time it builds one: a quarter of an hour)
 	$(bin)/python -m testbed cluster build

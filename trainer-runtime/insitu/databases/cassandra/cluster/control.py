@@ -141,7 +141,7 @@ class Control:
         try:
             found = self._session.execute(simple, arguments or None, host=host)
         except ConnectionShutdown:
-            # A node that was away for a moment: the driver notices when it next uses the connection.
+            # A node was away for a moment, which the driver notices when it next uses a connection.
             # Whatever is asked here may be asked twice.
             found = self._session.execute(simple, arguments or None, host=host)
         return list(found)

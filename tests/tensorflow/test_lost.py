@@ -60,6 +60,7 @@ class Job:
         """Exit codes, once these ranks have ended; none of them may take long."""
         for rank in ranks:
             self.processes[rank].join(SECONDS)
+            print(f"rank {rank} said:\n{self.said(rank)}")  # noqa: T201 - where a test fails
         return [self.processes[rank].exitcode for rank in ranks]
 
     def said(self, rank: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import random
 import socket
 import time
 from collections.abc import Callable, Sequence
@@ -160,6 +161,13 @@ def test_a_rank_knows_its_address_on_the_way_to_rank_0() -> None:
     first, second = plan(2)
     assert own_address(first) == "127.0.0.1"
     assert own_address(second) == "127.0.0.1"
+
+
+def test_a_free_port_is_none_that_somebody_listens_on() -> None:
+    taken = free_port(random.Random(1))
+    with socket.create_server(("", taken)):
+        assert free_port(random.Random(1)) != taken
+    assert free_port(random.Random(1)) == taken < 32_768
 
 
 def test_messages_of_messages_keep_their_borders() -> None:

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from insitu import session as core
 from insitu.checkpoint import Commit, CommitLog, open_store
-from insitu.contract import Assignment, Reporting, from_environ
+from insitu.contract import Reporting, from_environ
 from insitu.databases import Database, DataSource, connect
 from insitu.errors import ConfigurationError, ExitCode, Left, PeerLost
 from insitu.session.commits import Commits, read_state
@@ -23,6 +23,7 @@ from insitu.session.process import stopped_by_sigterm, told_by_exit_code
 from insitu.tensorflow.batch import Batch, Form
 from insitu.tensorflow.link import Link
 from insitu.tensorflow.meeting import join
+from insitu.tensorflow.patience import Patience
 from insitu.tensorflow.reading import Nulls, Reading, Shape
 from insitu.tensorflow.require import tensorflow
 from insitu.tensorflow.state import TrainingState, make_equal, read_into
@@ -40,17 +41,15 @@ class Session:
     def __init__(
         self,
         tf: Any,
-        assignment: Assignment,
         link: Link,
         strategy: Any,
-        timeout_seconds: float,
+        patience: Patience,
         start: Callable[[TrainingState], core.Session],
     ) -> None:
         self.strategy = strategy
         self._tf = tf
-        self._assignment = assignment
         self._link = link
-        self._timeout = timeout_seconds
+        self._patience = patience
         self._start = start
         self._run: core.Session | None = None
         self._model: Any = None
@@ -168,7 +167,7 @@ class Session:
                 self._optimizer,
                 loss_of,
                 self._form.spec,
-                self._timeout,
+                self._patience,
             )
         loss = self._steps[loss_of](batch.columns, batch.rows, batch.rows_global)
         self._loss = self._loss if loss is None else loss
@@ -249,8 +248,7 @@ def session(
             tf,
             addresses(assignment, link, environ),
             assignment.rank,
-            join_seconds=join_seconds,
-            timeout_seconds=timeout_seconds,
+            join_seconds,
         )
 
         def start(state: TrainingState) -> core.Session:
@@ -265,7 +263,7 @@ def session(
             stack.enter_context(stopped_by_sigterm(run.stop))
             return run
 
-        yield Session(tf, assignment, link, strategy, timeout_seconds, start)
+        yield Session(tf, link, strategy, Patience(timeout_seconds), start)
 
 
 def load(store: str, *, job: str, sequence: int | None = None, **objects: Any) -> Commit:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from insitu.errors import ConfigurationError
+from insitu.tensorflow.patience import Patience
 from insitu.tensorflow.strategy import add, inner, peers
+
+_ADDING: Final = "adding gradients"
 
 LossOf = Callable[[Mapping[str, Any]], Any]
 
@@ -25,7 +28,7 @@ class Step:
         optimizer: One of Keras, likewise.
         loss_of: The SUM of the losses of rows, from the dictionary of their columns.
         spec: The type of that dictionary.
-        timeout_seconds: How long the sum over all ranks may take.
+        patience: How long the sum over all ranks may take.
 
     Raises:
         ConfigurationError: the loss is no single number, or depends on nothing that is trained.
@@ -39,12 +42,12 @@ class Step:
         optimizer: Any,
         loss_of: LossOf,
         spec: Any,
-        timeout_seconds: float,
+        patience: Patience,
     ) -> None:
         self._tf = tf
         self._strategy = strategy
         self._optimizer = optimizer
-        self._timeout = timeout_seconds
+        self._patience = patience
         self._loss_of = loss_of
         self._trained = list(model.trainable_variables)
         self._used: list[Any] = []
@@ -75,8 +78,8 @@ class Step:
             loss = float(total) / rows
         else:
             gradients = [tf.zeros(v.shape, inner(tf, v).dtype) for v in self._used]
-        with peers(tf, "adding gradients"):
-            self._update(gradients)
+        with peers(tf, _ADDING):
+            self._patience(lambda: self._update(gradients), _ADDING)
         return loss
 
     def _take_gradients(self, columns: Mapping[str, Any], rows_global: Any) -> Any:
@@ -93,5 +96,5 @@ class Step:
         return loss, dense
 
     def _sum_and_update(self, gradients: Any) -> None:
-        total = add(self._tf, self._strategy, gradients, self._timeout)
+        total = add(self._tf, self._strategy, gradients)
         self._optimizer.apply_gradients(list(zip(total, self._used, strict=True)))

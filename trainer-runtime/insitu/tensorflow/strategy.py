@@ -6,13 +6,16 @@ import signal
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
 from insitu.contract import Assignment
 from insitu.contract.tf_config import Workers, format_addresses, read_tf_config
 from insitu.errors import ConfigurationError, PeerLost
 from insitu.tensorflow.link import Link
 from insitu.tensorflow.meeting import free_port, own_address
+
+#: TensorFlow may crash when a collective of its own runs into a time-out; see patience.py.
+_LAST_RESORT_SECONDS: Final = 3600.0
 
 
 def addresses(assignment: Assignment, link: Link, environ: Mapping[str, str]) -> Workers:
@@ -38,9 +41,7 @@ def addresses(assignment: Assignment, link: Link, environ: Mapping[str, str]) ->
     return tuple((host, int(port)) for host, _, port in found)
 
 
-def make_strategy(
-    tf: Any, workers: Workers, rank: int, *, join_seconds: float, timeout_seconds: float
-) -> Any:
+def make_strategy(tf: Any, workers: Workers, rank: int, join_seconds: float) -> Any:
     """`MultiWorkerMirroredStrategy` over `workers`; TensorFlow's default one for a single worker.
 
     The workers have to be there: TensorFlow waits for them without letting Python run, so SIGALRM
@@ -63,7 +64,7 @@ def make_strategy(
     try:
         with _alarm(join_seconds):
             return tf.distribute.MultiWorkerMirroredStrategy(
-                cluster_resolver=resolver, communication_options=_options(tf, timeout_seconds)
+                cluster_resolver=resolver, communication_options=_options(tf)
             )
     except RuntimeError as error:
         raise ConfigurationError(
@@ -74,7 +75,7 @@ def make_strategy(
         raise PeerLost(f"TensorFlow's workers did not meet: {first_line(error)}") from error
 
 
-def add(tf: Any, strategy: Any, tensors: Sequence[Any], timeout_seconds: float) -> Sequence[Any]:
+def add(tf: Any, strategy: Any, tensors: Sequence[Any]) -> Sequence[Any]:
     """Each of `tensors` summed over all ranks; inside of a `tf.function`."""
     if strategy.num_replicas_in_sync == 1:
         return tensors
@@ -83,7 +84,7 @@ def add(tf: Any, strategy: Any, tensors: Sequence[Any], timeout_seconds: float) 
         # What comes from outside has no device, which the reduction asks for.
         here = [tf.identity(tensor) for tensor in mine]
         return tf.distribute.get_replica_context().all_reduce(
-            tf.distribute.ReduceOp.SUM, here, _options(tf, timeout_seconds)
+            tf.distribute.ReduceOp.SUM, here, _options(tf)
         )
 
     total: Sequence[Any] = strategy.run(on_replica, args=(list(tensors),))
@@ -122,9 +123,9 @@ def first_line(error: Exception) -> str:
     return (told or telling or [type(error).__name__])[0]
 
 
-def _options(tf: Any, timeout_seconds: float) -> Any:
+def _options(tf: Any) -> Any:
     return tf.distribute.experimental.CommunicationOptions(
-        timeout_seconds=timeout_seconds,
+        timeout_seconds=_LAST_RESORT_SECONDS,
         implementation=tf.distribute.experimental.CommunicationImplementation.RING,
     )
 

@@ -19,9 +19,13 @@ DIGITS = Key("ml", "digits")
 @dataclass
 class Marked:
     keys: list[tuple[str, bool]] = field(default_factory=list)
+    later: list[str] = field(default_factory=list)
 
     def add(self, key: Key, *, urgent: bool) -> None:
         self.keys.append((key.name, urgent))
+
+    def add_after(self, key: Key, _seconds: float) -> None:
+        self.later.append(key.name)
 
     def take(self) -> list[tuple[str, bool]]:
         taken, self.keys = self.keys, []
@@ -57,14 +61,16 @@ def job(name: str = "digits", *, version: int = 1, generation: int = 1, **rest: 
     return {"metadata": metadata | uid | {"resourceVersion": str(version)}, "spec": {}, **rest}
 
 
-def pod(rank: int = 0, *, generation: int = 1, gated: bool = False, **status: Any) -> Json:
+def pod(
+    rank: int = 0, *, generation: int = 1, gated: bool = False, version: int = 1, **status: Any
+) -> Json:
     gates = {"schedulingGates": [{"name": "insitu.dev/placement"}]} if gated else {}
     return {
         "metadata": {
             "namespace": "ml",
             "name": f"digits-g{generation}-{rank}",
             "uid": f"pod-{generation}-{rank}",
-            "resourceVersion": "1",
+            "resourceVersion": str(version),
             "labels": {
                 "insitu.dev/job": "digits",
                 "insitu.dev/job-uid": "uid-digits",
@@ -77,16 +83,21 @@ def pod(rank: int = 0, *, generation: int = 1, gated: bool = False, **status: An
     }
 
 
-def node(name: str, *, ready: str = "True", heard: str = "now") -> Json:
+def node(name: str, *, ready: str = "True", heard: str = "now", version: int = 1) -> Json:
     condition = {"type": "Ready", "status": ready, "lastHeartbeatTime": heard}
-    return {"metadata": {"name": name}, "status": {"conditions": [condition]}}
+    metadata = {"name": name, "uid": f"node-{name}", "resourceVersion": str(version)}
+    return {"metadata": metadata, "status": {"conditions": [condition]}}
 
 
-def piece(address: str = "10.0.0.1", *, ready: bool = True, name: str = "s1") -> Json:
+def piece(
+    address: str = "10.0.0.1", *, ready: bool = True, name: str = "s1", version: int = 1
+) -> Json:
     return {
         "metadata": {
             "namespace": "ml",
             "name": name,
+            "uid": f"slice-{name}",
+            "resourceVersion": str(version),
             "labels": {"kubernetes.io/service-name": "ignite"},
         },
         "ports": [{"name": "", "port": 10800}],
@@ -175,6 +186,41 @@ def test_the_scheduler_says_nothing_new_about_a_gated_pod(world: World) -> None:
     assert world.marked.take() == []
 
 
+def test_what_leads_from_a_binding_to_a_container_is_noise(world: World) -> None:
+    world.with_job().sight.pod("ADDED", pod(gated=True))
+    world.marked.take()
+    placed: dict[str, Any] = {"conditions": [{"type": "PodScheduled", "status": "True"}]}
+    preparing = {"name": "trainer", "state": {"waiting": {"reason": "ContainerCreating"}}}
+    for way in (pod(), pod(**placed), pod(**placed, containerStatuses=[preparing])):
+        world.sight.pod("MODIFIED", way)
+    assert world.marked.take() == []
+
+
+def test_a_gate_of_somebody_else_is_news(world: World) -> None:
+    world.with_job().sight.pod("ADDED", pod())
+    world.marked.take()
+    held = pod()
+    held["spec"]["schedulingGates"] = [{"name": "kueue.x-k8s.io/admission"}]
+    world.sight.pod("MODIFIED", held)
+    assert world.marked.take() == [("digits", True)]
+
+
+def test_pods_that_begin_to_run_mark_their_job_when_the_last_does(world: World) -> None:
+    running: dict[str, Any] = {
+        "phase": "Running",
+        "containerStatuses": [{"name": "trainer", "state": {"running": {}}}],
+    }
+    world.with_job()
+    for rank in range(3):
+        world.sight.pod("ADDED", pod(rank))
+    world.marked.take()
+    for rank in range(2):
+        world.sight.pod("MODIFIED", pod(rank, **running))
+    assert (world.marked.take(), world.marked.later) == ([], ["digits", "digits"])
+    world.sight.pod("MODIFIED", pod(2, **running))
+    assert world.marked.take() == [("digits", True)]
+
+
 def test_expected_pods_mark_their_job_when_the_last_has_come(world: World) -> None:
     world.with_job().sight.expect("uid-digits", 2, 3)
     world.sight.pod("ADDED", pod(7, generation=1))
@@ -256,6 +302,36 @@ def test_what_was_deleted_while_the_lists_were_read_stays_deleted(world: World) 
     world.sight.training_job("DELETED", job())
     world.sight.compare(known, jobs=[job()], pods=[], nodes=[], slices=[])
     assert world.sight.job(DIGITS) is None
+
+
+def test_a_list_that_was_read_slowly_turns_nothing_back(world: World) -> None:
+    world.with_job().sight.node("ADDED", node("a", ready="False"))
+    known = world.sight.known()
+    world.sight.node("MODIFIED", node("a", version=2))
+    world.sight.endpoint_slice("ADDED", piece("10.0.0.2", version=2))
+    world.sight.pod("ADDED", pod(version=2, phase="Running"))
+    world.marked.take()
+    stale = {"nodes": [node("a", ready="False")], "slices": [piece()], "pods": [pod()]}
+    world.sight.compare(known, jobs=[job()], **stale)
+    assert world.sight.nodes["a"].ready
+    assert world.sight.slices("ml", "ignite") == (piece("10.0.0.2", version=2),)
+    assert world.marked.take() == []
+
+
+def test_what_of_any_kind_was_deleted_meanwhile_is_not_brought_back_by_a_list(world: World) -> None:
+    world.with_job()
+    known = world.sight.known()
+    for tell, body in (
+        (world.sight.node, node("a")),
+        (world.sight.endpoint_slice, piece()),
+        (world.sight.pod, pod()),
+    ):
+        tell("ADDED", body)
+        tell("DELETED", body)
+    world.sight.compare(known, jobs=[job()], nodes=[node("a")], slices=[piece()], pods=[pod()])
+    assert not world.sight.nodes
+    assert not world.sight.slices("ml", "ignite")
+    assert world.sight.trainer("pod-1-0") is None
 
 
 def test_a_watch_that_begins_anew_asks_for_a_comparison_and_a_comparison_does_not(

@@ -37,10 +37,10 @@ from insitu_operator.shell.reconciling.problems import InTheWay, LookAgain, outr
 PATCHES_AT_ONCE = 16
 """More make the API server slower, and nothing faster."""
 
-PLACES_SECONDS = 1.0
-"""New pods announce themselves; this is for the case that they don't."""
+LEAVING_SECONDS = 1.0
+"""After which what is about to go is looked for again."""
 
-_BELIEVED_SECONDS = 5.0
+_BELIEVED_SECONDS = 15.0
 """How long a Job that was created or deleted is taken for so without asking again."""
 
 
@@ -163,7 +163,7 @@ class Actions:
         path = scene.batch_job(record.generation)
         found = await self._create(scene, "Job", paths.batch_jobs(scene.namespace), path, wanted)
         if "deletionTimestamp" in found["metadata"]:
-            raise LookAgain("a Job of this name is about to go", PLACES_SECONDS)
+            raise LookAgain("a Job of this name is about to go", LEAVING_SECONDS)
         if found["spec"].get("parallelism") != count:
             await self._api.merge(path, {"spec": {"parallelism": count}})
         memory.places = Places(record.generation, count, found["metadata"]["uid"], now)

@@ -31,7 +31,7 @@ from insitu_operator.kubernetes import Api, ApiProblem, Json
 from insitu_operator.shell.databases.databases import Databases
 from insitu_operator.shell.databases.polling import Look
 from insitu_operator.shell.key import Key
-from insitu_operator.shell.reconciling.actions import PLACES_SECONDS, Actions, Scene
+from insitu_operator.shell.reconciling.actions import LEAVING_SECONDS, Actions, Scene
 from insitu_operator.shell.reconciling.gathering import (
     interest,
     missing_places,
@@ -53,6 +53,9 @@ from insitu_operator.shell.watching.sight import Sight
 
 LONGEST_WAIT_SECONDS = 30.0
 FIRST_LOOK_SECONDS = 5.0
+PLACES_SECONDS = 3.0
+"""New pods announce themselves; this is for the case that they don't."""
+
 REPAIR_SECONDS = 10.0
 """Nobody tells when a ConfigMap was repaired, or a right was granted."""
 
@@ -176,7 +179,7 @@ class Controller:
                 raise
             decision = reconcile(replace(observed, refused=str(problem)), now)
             if isinstance(problem, InTheWay) and problem.passing:
-                decision = replace(decision, requeue_after=PLACES_SECONDS)
+                decision = replace(decision, requeue_after=LEAVING_SECONDS)
         else:
             if any(isinstance(action, DeleteJob) for action in decision.actions):
                 return None

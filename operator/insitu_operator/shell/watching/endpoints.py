@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from insitu_operator.shell.watching import fingerprints
+from insitu_operator.shell.watching.versions import version
 
 Json = dict[str, Any]
 
@@ -48,6 +49,8 @@ class Endpoints:
         if kind == DELETED:
             return self.lose((service, name))
         before = self._slices[service].get(name)
+        if before and version(body) < version(before):
+            return None
         self._slices[service][name] = body
         same = before and fingerprints.endpoint_slice(before) == fingerprints.endpoint_slice(body)
         return None if same else service

@@ -8,17 +8,32 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 from insitu_operator.core.objects.machines import NodeState
-from insitu_operator.shell.databases.databases import Marks
 from insitu_operator.shell.heartbeats.heartbeats import Trainer
 from insitu_operator.shell.key import Key
 from insitu_operator.shell.watching import fingerprints
 from insitu_operator.shell.watching.endpoints import DELETED, Endpoints, Service, SliceId, slice_id
+from insitu_operator.shell.watching.fingerprints import Stage
+from insitu_operator.shell.watching.versions import Gone, version
 
 Json = dict[str, Any]
+
+TOGETHER_SECONDS = 2.0
+"""Pods that were bound together begin to run one after another, and one look at the last will do;
+when it takes longer, the job says meanwhile how many run.
+"""
+
+
+class Marks(Protocol):
+    """Where jobs are marked that there is news about."""
+
+    def add(self, key: Key, *, urgent: bool) -> None: ...
+
+    def add_after(self, key: Key, seconds: float, /) -> None:
+        """As `add` in so many seconds, unless it is looked at before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +50,8 @@ class SeenPod:
 
     trainer: Trainer
     fingerprint: Hashable
+    stage: Stage
+    version: int = field(compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +91,8 @@ class Sight:
         self._endpoints = Endpoints()
         self._interests: dict[Key, Interest] = {}
         self._expected: dict[str, tuple[int, int]] = {}
-        self._gone: set[str] = set()
+        self._node_versions: dict[str, int] = {}
+        self._gone = Gone()
 
     # What watches and lists show.
 
@@ -96,12 +114,12 @@ class Sight:
     def endpoint_slice(self, kind: str | None, body: Json) -> None:
         if kind is None:
             self._relisted()
-        self._endpoints_changed(self._endpoints.take(kind, body))
+        self._take_slice(kind, body)
 
     def known(self) -> Known:
         """All that is known now: what a list lacks of it that begins later is gone."""
         # No such list shows what was deleted before it.
-        self._gone.clear()
+        self._gone.forget()
         slices = set(self._endpoints.known)
         return Known(set(self._jobs), set(self._pods), set(self._nodes), slices)
 
@@ -125,7 +143,7 @@ class Sight:
         for gone in known.slices - {slice_id(piece) for piece in slices}:
             self._endpoints_changed(self._endpoints.lose(gone))
         for piece in slices:
-            self._endpoints_changed(self._endpoints.take(None, piece))
+            self._take_slice(None, piece)
         for key in known.jobs - {_key(job) for job in jobs}:
             self._lose_job(key)
         for job in jobs:
@@ -162,8 +180,8 @@ class Sight:
 
     def read(self, body: Json) -> None:
         """The answer to a request of ours: the job as it is now."""
-        if body["metadata"]["uid"] not in self._gone:
-            self._jobs[_key(body)] = body
+        if body not in self._gone:
+            self._jobs[_key(body)] = _kept(body)
 
     def watch_for(self, key: Key, interest: Interest) -> None:
         self._interests[key] = interest
@@ -182,13 +200,13 @@ class Sight:
         key, metadata = _key(body), body["metadata"]
         known = self._jobs.get(key)
         if kind == DELETED:
-            self._gone.add(metadata["uid"])
+            self._gone.add(body)
             if known and known["metadata"]["uid"] == metadata["uid"]:
                 self._lose_job(key)
             return
-        if metadata["uid"] in self._gone or (known and _older(metadata, known["metadata"])):
+        if body in self._gone or (known and version(body) < version(known)):
             return
-        self._jobs[key] = body
+        self._jobs[key] = _kept(body)
         if known is None or fingerprints.training_job(known) != fingerprints.training_job(body):
             # A job that nobody has looked at yet never waits behind those that are known.
             self._marks.add(key, urgent=kind is not None or not body.get("status"))
@@ -201,17 +219,23 @@ class Sight:
     def _take_pod(self, kind: str | None, body: Json) -> None:
         trainer, uid = Trainer.of(body), body["metadata"]["uid"]
         if kind == DELETED:
+            self._gone.add(body)
             self._lose_pod(uid)
             return
-        if trainer is None:
-            return
         before = self._pods.get(uid)
-        seen = SeenPod(trainer, hash(fingerprints.pod(body)))
+        if trainer is None or body in self._gone or (before and version(body) < before.version):
+            return
+        found, stage = hash(fingerprints.pod(body)), fingerprints.stage(body)
+        seen = self._pods[uid] = SeenPod(trainer, found, stage, version(body))
         if seen == before:
             return
-        self._pods[uid] = seen
         self._pods_of[trainer.job_uid].add(uid)
-        if before is not None or not self._more_to_come(trainer.job_uid):
+        if before is None and self._more_to_come(trainer.job_uid):
+            return
+        began = before and (before.stage, seen.stage) == (Stage.COMING, Stage.RUNNING)
+        if began and self._exists(trainer) and self._others_come(trainer):
+            self._marks.add_after(trainer.key, TOGETHER_SECONDS)
+        else:
             self._mark(trainer, urgent=kind is not None)
 
     def _lose_pod(self, uid: str) -> None:
@@ -225,19 +249,31 @@ class Sight:
     def _take_node(self, kind: str | None, body: Json) -> None:
         state = NodeState.from_object(body)
         if kind == DELETED:
+            self._gone.add(body)
             self._lose_node(state.name)
-        elif self._nodes.get(state.name) != state:
+            return
+        if body in self._gone or version(body) < self._node_versions.get(state.name, 0):
+            return
+        self._node_versions[state.name] = version(body)
+        if self._nodes.get(state.name) != state:
             self._nodes[state.name] = state
             self._node_changed(state.name)
 
     def _lose_node(self, name: str) -> None:
         if self._nodes.pop(name, None):
+            del self._node_versions[name]
             self._node_changed(name)
 
     def _node_changed(self, name: str) -> None:
         for key, interest in self._interests.items():
             if interest.machines is None or name in interest.machines:
                 self._marks.add(key, urgent=False)
+
+    def _take_slice(self, kind: str | None, body: Json) -> None:
+        if kind == DELETED:
+            self._gone.add(body)
+        if kind == DELETED or body not in self._gone:
+            self._endpoints_changed(self._endpoints.take(kind, body))
 
     def _endpoints_changed(self, service: Service | None) -> None:
         if service is None:
@@ -257,6 +293,13 @@ class Sight:
         job = self._jobs.get(trainer.key)
         return job is not None and job["metadata"]["uid"] == trainer.job_uid
 
+    def _others_come(self, trainer: Trainer) -> bool:
+        others = (self._pods[uid] for uid in self._pods_of[trainer.job_uid])
+        return any(
+            other.stage is Stage.COMING and other.trainer.generation == trainer.generation
+            for other in others
+        )
+
     def _more_to_come(self, job_uid: str) -> bool:
         expected = self._expected.get(job_uid)
         if expected is None:
@@ -274,10 +317,7 @@ def _key(body: Json) -> Key:
     return Key(body["metadata"]["namespace"], body["metadata"]["name"])
 
 
-def _older(one: Json, other: Json) -> bool:
-    """Whether it is an earlier version, which a slow watch still delivers.
-
-    Kubernetes promises that versions of one kind of resource compare as numbers
-    (reference/using-api/api-concepts, resource versions).
-    """
-    return int(one["resourceVersion"]) < int(other["resourceVersion"])
+def _kept(body: Json) -> Json:
+    """All but who wrote which field, which is longer than the rest."""
+    metadata = {name: value for name, value in body["metadata"].items() if name != "managedFields"}
+    return {**body, "metadata": metadata}

@@ -16,8 +16,6 @@ from insitu.errors import InsituError
 from insitu_operator.kubernetes import Api, ApiProblem, paths
 from insitu_operator.shell.leading.lease import Seen, Times, new_lease
 
-REQUEST_SECONDS = 2.0
-
 _log = logging.getLogger(__name__)
 
 
@@ -46,7 +44,7 @@ class Elector:
         times: Times,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._api = api.within(min(REQUEST_SECONDS, times.deadline / 2))
+        self._api = api.within(times.deadline / 2)
         self._namespace, self._name = namespace, name
         self._identity = identity
         self._times = times

@@ -16,8 +16,10 @@ from insitu_operator.core.objects.owners import Json
 from insitu_operator.core.objects.pods import generation_of, rank_of
 from insitu_operator.core.record import Record
 
-PLAIN_BYTES = 100_000
-"""Documents up to this size can be read with kubectl; larger ones are packed."""
+PLAIN_BYTES = 4_000
+"""Documents up to this size can be read with kubectl. Larger ones are packed to a tenth: whoever
+watches pods is sent all of it whenever anything changes about one.
+"""
 
 ANNOTATION_BYTES = 256 << 10
 """Of all annotations of an object (kubernetes/apimachinery, pkg/api/validation/objectmeta.go)."""

@@ -13,7 +13,8 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from types import TracebackType
+from typing import Any, NamedTuple, Self
 
 import yaml
 
@@ -39,6 +40,7 @@ class Story:
     first_status: float | None = None
     first_batch_job: float | None = None
     summary: str = ""
+    said: str = ""
     bound: dict[Place, float] = field(default_factory=dict)
 
 
@@ -67,6 +69,13 @@ class Diary:
         self.until(lambda: self.are_bound(ranks, *jobs), seconds)
         return max(max(self.stories[job].bound.values()) for job in jobs)
 
+    def until_all(self, summary: str, *jobs: str, seconds: float = 120.0) -> None:
+        """Returns when each job says so of itself."""
+        self.until(lambda: all(self.stories[job].summary == summary for job in jobs), seconds)
+
+    def until_running(self, *jobs: str) -> None:
+        self.until_all("Running", *jobs)
+
     def training_job(self, at: float, body: Json) -> None:
         with self._news:
             story = self.stories[body["metadata"]["name"]]
@@ -74,6 +83,8 @@ class Diary:
             if status := body.get("status"):
                 story.first_status = story.first_status or at
                 story.summary = (status.get("summary") or {}).get("status", "")
+                told = {c["type"]: c["message"] for c in status.get("conditions", ())}
+                story.said = told.get("Reconciling", "")
             self._news.notify_all()
 
     def batch_job(self, at: float, body: Json) -> None:
@@ -95,9 +106,12 @@ class Diary:
 
 @contextmanager
 def diary(cluster: Cluster, namespace: str) -> Iterator[Diary]:
-    """Kept by threads of its own until the block ends. The API server must not go away."""
-    kept = Diary()
-    managed = f"&labelSelector={MANAGED}%3Dtrue"
+    """Kept by threads of its own until the block ends.
+
+    A watch that ends begins anew with all there is by then: only while the API server is away may
+    something come and go unseen.
+    """
+    kept, managed = Diary(), f"&labelSelector={MANAGED}%3Dtrue"
     space = f"namespaces/{namespace}"
     with contextlib.ExitStack() as stack:
         for path, take in (
@@ -105,42 +119,61 @@ def diary(cluster: Cluster, namespace: str) -> Iterator[Diary]:
             (f"/apis/batch/v1/{space}/jobs?watch=1{managed}", kept.batch_job),
             (f"/api/v1/{space}/pods?watch=1{managed}", kept.pod),
         ):
-            stack.enter_context(_watched(cluster, path, take))
+            stack.enter_context(_Watch(cluster, path, take))
         yield kept
 
 
-@contextmanager
-def _watched(cluster: Cluster, path: str, take: Callable[[float, Json], None]) -> Iterator[None]:
-    connection = _connection(cluster)
-    connection.request("GET", path)
-    while (answer := connection.getresponse()).status != http.HTTPStatus.OK:
-        # The API server is not ready for objects whose definition is new.
-        assert answer.status == http.HTTPStatus.TOO_MANY_REQUESTS, answer.read()
-        answer.read()
-        time.sleep(0.5)
-        connection.request("GET", path)
+class _Watch:
+    """Tells of each object that is there, comes or changes, as soon as that is heard."""
 
-    def read() -> None:
-        with contextlib.suppress(OSError, http.client.HTTPException, ValueError):
-            for line in answer:
-                at, event = time.monotonic(), json.loads(line)
+    def __init__(self, cluster: Cluster, path: str, take: Callable[[float, Json], None]) -> None:
+        pki = cluster.kubeconfig.parent
+        clusters = yaml.safe_load(cluster.kubeconfig.read_text())["clusters"]
+        self._host = clusters[0]["cluster"]["server"].removeprefix("https://")
+        self._context = ssl.create_default_context(cafile=str(pki / "ca.crt"))
+        self._context.load_cert_chain(pki / "admin.crt", pki / "admin.key")
+        self._path, self._take = path, take
+        self._connection = self._connected()
+        self._began, self._over = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._run, name=path)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        self._began.wait()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._over.set()
+        with contextlib.suppress(OSError, AttributeError):
+            self._connection.sock.shutdown(socket.SHUT_RDWR)
+        self._thread.join()
+
+    def _connected(self) -> http.client.HTTPSConnection:
+        return http.client.HTTPSConnection(self._host, context=self._context)
+
+    def _run(self) -> None:
+        while not self._over.is_set():
+            with contextlib.suppress(OSError, http.client.HTTPException):
+                self._connection.request("GET", self._path)
+                # Not so while the API server starts, or the definition of the objects is new.
+                if (answer := self._connection.getresponse()).status == http.HTTPStatus.OK:
+                    self._began.set()
+                    self._read(answer)
+            self._over.wait(0.2)
+            self._connection.close()
+            self._connection = self._connected()
+
+    def _read(self, answer: http.client.HTTPResponse) -> None:
+        rest = b""
+        while piece := answer.read1(1 << 16):
+            at = time.monotonic()
+            *lines, rest = (rest + piece).split(b"\n")
+            for line in lines:
+                event = json.loads(line)
                 if event["type"] in ("ADDED", "MODIFIED"):
-                    take(at, event["object"])
-
-    thread = threading.Thread(target=read, name=path)
-    thread.start()
-    try:
-        yield
-    finally:
-        with contextlib.suppress(OSError):
-            connection.sock.shutdown(socket.SHUT_RDWR)
-        thread.join()
-        connection.close()
-
-
-def _connection(cluster: Cluster) -> http.client.HTTPSConnection:
-    pki = cluster.kubeconfig.parent
-    address = yaml.safe_load(cluster.kubeconfig.read_text())["clusters"][0]["cluster"]["server"]
-    context = ssl.create_default_context(cafile=str(pki / "ca.crt"))
-    context.load_cert_chain(pki / "admin.crt", pki / "admin.key")
-    return http.client.HTTPSConnection(address.removeprefix("https://"), context=context)
+                    self._take(at, event["object"])

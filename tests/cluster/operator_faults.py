@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
 import json
 import random
 import time
@@ -13,6 +15,7 @@ from insitu_operator.core.objects.plan_maps import read_record
 from tests.cluster.diary import Diary
 from tests.cluster.operator_ground import Ground, Json, job, numbers
 from tests.cluster.operators import Operator
+from tests.cluster.watch_proxy import WatchProxy
 
 RANKS = 3
 _LONGEST_LIFE_SECONDS = 2.0
@@ -44,10 +47,7 @@ def kill_at_random(
             operator.kill()
         hit += any(not kept.are_bound(RANKS, name) for name in kept.stories)
     with ground.supervised():
-        kept.until(
-            lambda: all(kept.stories[name].summary == "Complete" for name in names),
-            _PATIENCE_SECONDS,
-        )
+        kept.until_all("Complete", *names, seconds=_PATIENCE_SECONDS)
     return Killed(kills, hit)
 
 
@@ -85,6 +85,21 @@ def api_server_away(ground: Ground, seconds: float) -> None:
         ground.space.cluster.wait_ready()
 
 
+def cut_watches(served: WatchProxy, how: str) -> None:
+    """Those of all that changes when a job runs. "gone": 410, which asks for a new list; "closed":
+    the stream ends; "silent": nothing comes any more; "broken": one says 500, which no operator
+    survives.
+    """
+    if how == "broken":
+        served.until_watched("pods")
+        served.error("pods", 500)
+        return
+    cut = {"gone": served.gone, "closed": served.closed, "silent": served.silent}[how]
+    for plural in ("trainingjobs", "pods", "nodes"):
+        served.until_watched(plural)
+        cut(plural)
+
+
 def trainers(ground: Ground) -> dict[str, tuple[str, int]]:
     """The uid of each pod of a job, and how often its containers were started again."""
     return {
@@ -119,10 +134,12 @@ def _misplaced(ground: Ground, name: str, pods: Sequence[Json]) -> Iterator[str]
 def _placed(pod: Json) -> tuple[int, int, str, list[str]]:
     """Generation, rank, machine and shards."""
     metadata = pod["metadata"]
-    told = json.loads(metadata["annotations"].get(ASSIGNMENT, '{"shards": []}'))
+    text = metadata["annotations"].get(ASSIGNMENT, '{"shards": []}')
+    if not text.startswith("{"):
+        text = gzip.decompress(base64.b64decode(text))
     return (
         int(metadata["labels"][GENERATION]),
         int(metadata["annotations"][INDEX]),
         pod["spec"].get("nodeName", ""),
-        [shard["id"] for shard in told["shards"]],
+        [shard["id"] for shard in json.loads(text)["shards"]],
     )

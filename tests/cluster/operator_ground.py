@@ -62,16 +62,18 @@ class Ground:
             yield operator
 
     @contextmanager
-    def supervised(self) -> Iterator[list[Operator]]:
+    def supervised(self, **variables: str) -> Iterator[list[Operator]]:
         """A replica that is started again whenever it ends, as by a kubelet; all there ever were,
         the one that runs last.
+
+        `variables` are more of its environment.
         """
         started: list[Operator] = []
         over = threading.Event()
 
         def supervise() -> None:
             while not over.is_set():
-                with self.operator(f"operator-{len(started)}") as operator:
+                with self.operator(f"operator-{len(started)}", **variables) as operator:
                     started.append(operator)
                     while operator.process.poll() is None and not over.wait(0.1):
                         """It runs."""

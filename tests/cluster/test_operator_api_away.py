@@ -18,14 +18,14 @@ def test_an_api_server_that_was_away_costs_no_pod(space: Space, tmp_path: Path) 
     with ground(space, tmp_path, RANKS) as place, place.supervised() as operators:
         with diary(space.cluster, space.name) as kept:
             place.submit(job("before", range(RANKS)))
-            kept.until(lambda: kept.stories["before"].summary == "Running")
+            kept.until_running("before")
         place.submit(*(job(name, range(RANKS)) for name in ("amid-1", "amid-2")))
         before = trainers(place)
         api_server_away(place, 15)
         names = ["before", "amid-1", "amid-2", "after"]
         with diary(space.cluster, space.name) as kept:
             place.submit(job("after", range(RANKS)))
-            kept.until(lambda: all(kept.stories[name].summary == "Running" for name in names))
+            kept.until_running(*names)
         assert before.items() <= trainers(place).items()
         assert complaints(place, names, "Running") == []
         assert operators[-1].process.poll() is None

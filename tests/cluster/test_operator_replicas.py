@@ -23,7 +23,7 @@ def test_the_one_that_does_not_lead_writes_nothing(space: Space, tmp_path: Path)
                 follower.until("waiting:")
                 before = writes([leader, follower])
                 place.submit(*(job(name, range(RANKS)) for name in names))
-                kept.until(lambda: all(kept.stories[n].summary == "Running" for n in names))
+                kept.until_running(*names)
                 after = writes([leader, follower])
         assert after[0] - before[0] >= len(names) * RANKS
         assert after[1] == before[1]
@@ -40,5 +40,5 @@ def test_the_follower_goes_on_when_the_leader_is_killed(space: Space, tmp_path: 
                 kept.until(lambda: any(story.bound for story in kept.stories.values()))
                 leader.kill()
                 follower.until_it_leads()
-                kept.until(lambda: all(kept.stories[n].summary == "Running" for n in names))
+                kept.until_running(*names)
         assert complaints(place, names, "Running", kept) == []

@@ -22,7 +22,7 @@ class WatchProxy:
 
     def __init__(self, loop: asyncio.AbstractEventLoop, session: aiohttp.ClientSession) -> None:
         self._loop, self._session = loop, session
-        self._watches: dict[web.StreamResponse, str] = {}
+        self._watches: dict[web.StreamResponse, web.Request] = {}
         self._silent: set[web.StreamResponse] = set()
         self._began = asyncio.Event()
         self.ended = asyncio.Event()
@@ -86,7 +86,7 @@ class WatchProxy:
                 )
             watch = web.StreamResponse()
             await watch.prepare(request)
-            self._watches[watch] = request.path
+            self._watches[watch] = request
             self._began.set()
             try:
                 async for line in found.content:
@@ -101,7 +101,12 @@ class WatchProxy:
             return watch
 
     def _of(self, plural: str) -> list[web.StreamResponse]:
-        return [watch for watch, path in self._watches.items() if path.endswith(f"/{plural}")]
+        return [
+            watch
+            for watch, request in self._watches.items()
+            if request.path.endswith(f"/{plural}")
+            and request.transport is not None  # Its client has gone, and it does not know yet.
+        ]
 
     def _do(self, work: Coroutine[Any, Any, None]) -> None:
         asyncio.run_coroutine_threadsafe(work, self._loop).result(30)

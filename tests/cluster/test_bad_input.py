@@ -76,7 +76,7 @@ def secret(name: str, **values: str) -> Json:
 
 
 def test_a_service_that_is_missing(guest: Site, shared_ignite: ignite.Database) -> None:
-    guest.space.kubectl("delete", "service", guest.service)
+    guest.space.kubectl("delete", "service,endpointslice", guest.service)
     job = guest.submit()
     said = job.until_says("SourceInvalid", "Service 'ignite' is not there")
     assert f"in namespace '{guest.space.name}'" in said

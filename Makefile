@@ -3,6 +3,10 @@
 .PHONY: help setup demo demo-cluster test test-more test-cluster bench check generate format
 
 bin := .venv/bin
+# What the demos show: ignite or cassandra, torch or tensorflow.
+DATABASE = ignite
+FRAMEWORK = torch
+show = --database='$(DATABASE)' --framework='$(FRAMEWORK)'
 # A heading between the parts of a long output.
 part = @printf '\n== %s\n' '$(1)'
 
@@ -12,12 +16,12 @@ help: ## List these targets
 setup: ## Install all that the other targets need (instant when nothing changed)
 	@testbed/setup
 
-demo: setup ## Train on three real Ignite nodes, with a trainer killed on the way
-	@$(bin)/python -m examples.digits.demo
+demo: setup ## Train on three real database nodes, with a trainer killed on the way
+	@$(bin)/python -m examples.demo local $(show)
 
 demo-cluster: setup ## The same on a real Kubernetes (the first time it builds one: a quarter of an hour)
 	@$(bin)/python -m testbed cluster build
-	@$(bin)/python -m examples.digits.demo_cluster
+	@$(bin)/python -m examples.demo cluster $(show)
 
 check: setup ## Lint, types, import rules and unit tests: fast
 	$(call part,Lint)
@@ -27,6 +31,9 @@ check: setup ## Lint, types, import rules and unit tests: fast
 	bash -n .ci/run
 	$(call part,Types)
 	$(bin)/mypy
+	@# Scripts of an example import their neighbours, as a user's would.
+	for example in examples/*/train.py; do \
+		(cd $${example%/*} && ../../$(bin)/mypy --cache-dir ../../.mypy_cache/examples .) || exit 1; done
 	$(call part,Import rules)
 	$(bin)/lint-imports
 	$(call part,Unit tests)

@@ -1,6 +1,6 @@
-"""The handwritten digits that ship inside scikit-learn, as the files the example loads.
+"""The handwritten digits that ship inside scikit-learn, as the file the example loads.
 
-`python -m examples.digits.data FOLDER` writes train.npz: id, pixels (64 float32), label.
+`python data.py FOLDER` writes train.npz: id, pixels (64 float32), label.
 One digit in five is held out; it never enters the database.
 """
 

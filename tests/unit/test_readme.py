@@ -13,7 +13,7 @@ from insitu_operator.cli import main
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
-MANIFESTS = [ROOT / "examples" / "digits" / "job.yaml"]
+MANIFESTS = sorted(ROOT.glob("examples/*/job.yaml"))
 
 
 def test_the_manifest_of_the_readme_is_accepted() -> None:

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from rich.console import Console
 
-WANTED_ACCURACY = 0.97
 console = Console(highlight=False)
 
 
@@ -28,12 +27,22 @@ def command(*arguments: object) -> list[str]:
     return [sys.executable, "-m", "insitu_operator", *(str(one) for one in arguments)]
 
 
-def accuracy(work: Path, store: str) -> float:
-    """Of the newest checkpoint in `store`; `work` holds the scripts."""
-    said = subprocess.run(
-        [sys.executable, "evaluate.py", store, "digits"],
-        cwd=work, check=True, capture_output=True, text=True,
-    ).stdout  # fmt: skip
-    console.print("  " + said.strip())
+def rows_file(work: Path) -> Path:
+    """Runs the example's data.py in `work`, which holds the scripts, and returns what it wrote."""
+    return Path(_script(work, "data.py", str(work)))
+
+
+def accuracy(work: Path, store: str, job: str) -> float:
+    """Of the newest checkpoint of `job` in `store`; `work` holds the scripts."""
+    said = _script(work, "evaluate.py", store, job)
+    console.print("  " + said)
     found = re.search(r"accuracy ([0-9.]+)", said)
     return float(found[1]) if found else 0.0
+
+
+def _script(work: Path, *command: str) -> str:
+    """The last line it prints."""
+    done = subprocess.run(
+        [sys.executable, *command], cwd=work, check=True, stdout=subprocess.PIPE, text=True
+    )
+    return done.stdout.strip().splitlines()[-1]

@@ -1,8 +1,7 @@
 """`make demo-cluster`: from nothing to a finished TrainingJob on a real Kubernetes of three nodes.
 
-Ignite as a StatefulSet, the operator from its Helm chart, the digits, one `kubectl apply`; while it
-trains, the pod of one database node is deleted. Ends with 0 only if everything that it set out to
-show has been seen.
+The database as a StatefulSet, the operator from its Helm chart, an example's rows, one `kubectl
+apply`; while it trains, the pod of one database node is deleted.
 """
 
 from __future__ import annotations
@@ -11,7 +10,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -21,13 +19,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from examples.digits.data import write_training_rows
-from examples.digits.show import WANTED_ACCURACY, accuracy, console, insitu, say
+from examples.demo.say import accuracy, console, insitu, rows_file, say
+from examples.demo.shows import EXAMPLES, Show
 from testbed import cluster, images, s3
 from testbed.cluster import ignite
 
-HERE = Path(__file__).parent
-REPOSITORY = HERE.parents[1]
+REPOSITORY = EXAMPLES.parent
 NAMESPACE = "ml"
 BUCKET = "checkpoints"
 DELETE_AT_STEP = 60
@@ -39,7 +36,7 @@ _BESIDE = (
 )
 
 
-def main() -> int:
+def run(show: Show) -> int:
     """Runs the demo; 0 when every claim held."""
     began = time.monotonic()
     say("Build the images of operator and trainer (kept for the next time)")
@@ -49,7 +46,7 @@ def main() -> int:
         _kubernetes([built.operator, built.trainer, ignite.image()]) as kubernetes,
         s3.start(kubernetes.host) as store,
     ):
-        failures = list(_Show(kubernetes, store, Path(folder)).run(built))
+        failures = list(_Stage(show, kubernetes, store, Path(folder)).run(built))
     console.print()
     for failure in failures:
         console.print(f"[red]not as promised:[/] {failure}")
@@ -77,11 +74,16 @@ class _Images:
     trainer: cluster.Image
 
 
-class _Show:
-    def __init__(self, kubernetes: cluster.Cluster, store: s3.Server, work: Path) -> None:
+class _Stage:
+    def __init__(
+        self, show: Show, kubernetes: cluster.Cluster, store: s3.Server, work: Path
+    ) -> None:
+        self._show = show
         self._kubernetes = kubernetes
         self._store = store
         self._work = work
+        for script in show.scripts:
+            shutil.copy(script, work)
 
     def run(self, images: _Images) -> Iterator[str]:
         """Every claim that did not hold."""
@@ -95,11 +97,12 @@ class _Show:
             say(f"Delete the pod of one database node, after step {placed}")
             database.delete(database.pods[0].name)
             console.print("  the operator makes a new plan, from the last checkpoint on")
-            self._kubectl("wait", "--for=condition=Finished", "tjob/digits", "--timeout=10m")
+            job = f"tjob/{self._show.example}"
+            self._kubectl("wait", "--for=condition=Finished", job, "--timeout=10m")
         yield from self._end()
 
     def _database(self) -> ignite.Database:
-        say("Start Apache Ignite as a StatefulSet, one pod on each node")
+        say(f"Start {self._show.title} as a StatefulSet, one pod on each node")
         labels = {"name": NAMESPACE, "labels": _RESTRICTED}
         self._kubernetes.kubectl.apply(
             {"apiVersion": "v1", "kind": "Namespace", "metadata": labels}
@@ -123,18 +126,19 @@ class _Show:
         )
 
     def _load(self, database: ignite.Database, operator: cluster.Image) -> None:
-        say("Load 1,437 handwritten digits, each row on two of the three database nodes")
-        rows = write_training_rows(self._work)
-        self._kubectl("create", "configmap", "digits-rows", f"--from-file={rows}")
+        job = self._show.example
+        say(f"Load {self._show.rows}, each row on two of the three database nodes")
+        rows = rows_file(self._work)
+        self._kubectl("create", "configmap", f"{job}-rows", f"--from-file={rows}")
         self._apply("load.yaml", {"example.org/insitu-operator:0.1.0": operator.name})
-        self._kubectl("wait", "job/load-digits", "--for=condition=Complete", "--timeout=5m")
-        self._print("logs", "job/load-digits")
+        self._kubectl("wait", f"job/load-{job}", "--for=condition=Complete", "--timeout=5m")
+        self._print("logs", f"job/load-{job}")
         database.wait_rebalanced()
 
     def _train(self) -> None:
-        say("kubectl apply -f examples/digits/kubernetes/job.yaml")
-        scripts = [f"--from-file={HERE / name}" for name in ("train.py", "model.py")]
-        self._kubectl("create", "configmap", "digits-code", *scripts)
+        say(f"kubectl apply -f examples/{self._show.example}/kubernetes/job.yaml")
+        scripts = [f"--from-file={self._work / name}" for name in ("train.py", "model.py")]
+        self._kubectl("create", "configmap", f"{self._show.example}-code", *scripts)
         self._store.create_bucket(BUCKET)
         keys = {"accessKeyId": self._store.access_key, "secretAccessKey": self._store.secret_key}
         self._apply(
@@ -144,7 +148,7 @@ class _Show:
 
     def _apply(self, name: str, own: Mapping[str, str]) -> None:
         """Applies a manifest of the example, with what it leaves to its reader."""
-        text = (HERE / "kubernetes" / name).read_text()
+        text = (self._show.folder / "kubernetes" / name).read_text()
         for theirs, ours in own.items():
             assert theirs in text, f"{name} no longer has {theirs}"
             text = text.replace(theirs, ours)
@@ -177,7 +181,7 @@ class _Show:
 
     def _misplaced(self, database: ignite.Database) -> Iterator[str]:
         say("Each trainer beside its database pod, with that node's partitions")
-        self._print("get", "pods", "-l", "insitu.dev/job=digits", "-o", _BESIDE)
+        self._print("get", "pods", "-l", f"insitu.dev/job={self._show.example}", "-o", _BESIDE)
         machines = {pod.name: pod.node for pod in database.pods}
         nodes = self._status().get("nodes", [])
         for rank in nodes:
@@ -192,17 +196,15 @@ class _Show:
         self._print("get", "events", "--field-selector=involvedObject.kind=TrainingJob",
                     "-o", "custom-columns=REASON:.reason,MESSAGE:.message")  # fmt: skip
         status = self._status()
-        say("The model in the store, on digits that never were in the database")
+        say(f"The model in the store, on {self._show.held_out}")
         os.environ.update({**self._store.environment, "AWS_ALLOW_HTTP": "true"})
-        for name in ("evaluate.py", "model.py", "data.py"):
-            shutil.copy(HERE / name, self._work)
-        reached = accuracy(self._work, f"s3://{BUCKET}")
+        reached = accuracy(self._work, f"s3://{BUCKET}", self._show.example)
         say("Its checkpoints")
         insitu("checkpoints", self._work / "job.yaml", "--store", f"s3://{BUCKET}")
         if not any(c["type"] == "Complete" and c["status"] == "True" for c in status["conditions"]):
             yield "the job is not Complete"
-        if reached < WANTED_ACCURACY:
-            yield f"accuracy {reached:.3f} is below {WANTED_ACCURACY}"
+        if reached < self._show.wanted_accuracy:
+            yield f"accuracy {reached:.3f} is below {self._show.wanted_accuracy}"
         if not status.get("restarts"):
             yield "the lost database node led to no new plan"
         locality = status.get("locality", {})
@@ -210,7 +212,7 @@ class _Show:
             yield f"not every row was read beside its database node: {locality}"
 
     def _status(self) -> dict[str, Any]:
-        found = json.loads(self._kubectl("get", "tjob", "digits", "-o", "json"))
+        found = json.loads(self._kubectl("get", "tjob", self._show.example, "-o", "json"))
         status: dict[str, Any] = found.get("status", {})
         return status
 
@@ -234,7 +236,3 @@ def _image(where: str, image: cluster.Image) -> list[str]:
 def _finished(status: dict[str, Any]) -> bool:
     conditions = status.get("conditions", [])
     return any(c["type"] == "Finished" and c["status"] == "True" for c in conditions)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,0 +1,102 @@
+"""What there is to show: for a database and a framework, an example and what is said of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from insitu.errors import ConfigurationError
+from testbed import ignite
+from testbed.node import Node
+
+EXAMPLES = Path(__file__).parents[1]
+
+
+class Nodes(Protocol):
+    """A running cluster of a database."""
+
+    nodes: list[Node]
+
+
+@dataclass(frozen=True, slots=True)
+class Show:
+    """One example on one database.
+
+    Attributes:
+        database: as in `make demo DATABASE=...`, and the option of `insitu load` for its nodes.
+        framework: as in `make demo FRAMEWORK=...`.
+        title: of the database.
+        example: a folder of examples/, and the name of its job. Its data.py writes the rows and
+            prints their file, its evaluate.py prints the accuracy on rows that are held out.
+        rows: what is loaded.
+        held_out: what the model is judged by.
+        table: for `insitu load`.
+        load: the other options of `insitu load`, for two copies of each row.
+        endpoint: in the example's job.yaml, where a real one has to be put.
+        wanted_accuracy: of the trained model.
+        kill_at_step: when a trainer dies.
+        start: starts nodes of the database on this machine.
+    """
+
+    database: str
+    framework: str
+    title: str
+    example: str
+    rows: str
+    held_out: str
+    table: str
+    load: tuple[str, ...]
+    endpoint: str
+    wanted_accuracy: float
+    kill_at_step: int
+    start: Callable[[int], AbstractContextManager[Nodes]]
+
+    @property
+    def folder(self) -> Path:
+        return EXAMPLES / self.example
+
+    @property
+    def in_kubernetes(self) -> bool:
+        """Whether the example has manifests for it."""
+        return (self.folder / "kubernetes").is_dir()
+
+    @property
+    def scripts(self) -> list[Path]:
+        """All that its user would have beside the job."""
+        return sorted(self.folder.glob("*.py"))
+
+
+SHOWS = (
+    Show(
+        database="ignite",
+        framework="torch",
+        title="Apache Ignite",
+        example="digits",
+        rows="1,437 handwritten digits",
+        held_out="digits that never were in the database",
+        table="DIGITS",
+        load=("--key", "id", "--backups", "1"),
+        endpoint="127.0.0.1:10800",
+        wanted_accuracy=0.97,
+        kill_at_step=120,
+        start=ignite.start,
+    ),
+)
+
+
+def find(shows: Sequence[Show], database: str, framework: str) -> Show:
+    """The show of that database and framework.
+
+    Raises:
+        ConfigurationError: there is none; the message names those that there are.
+    """
+    for show in shows:
+        if (show.database, show.framework) == (database, framework):
+            return show
+    known = ", ".join(f"DATABASE={show.database} FRAMEWORK={show.framework}" for show in shows)
+    raise ConfigurationError(
+        f"there is no demo with DATABASE={database} FRAMEWORK={framework}; there is {known}"
+    )

@@ -133,7 +133,7 @@ class _Stage:
         self._apply("load.yaml", {"example.org/insitu-operator:0.1.0": operator.name})
         self._kubectl("wait", f"job/load-{job}", "--for=condition=Complete", "--timeout=5m")
         self._print("logs", f"job/load-{job}")
-        database.wait_rebalanced()
+        database.wait_settled()
 
     def _train(self) -> None:
         say(f"kubectl apply -f examples/{self._show.example}/kubernetes/job.yaml")

@@ -273,7 +273,7 @@ def test_a_node_that_is_drained_in_mid_job(home: Site, shared_ignite: ignite.Dat
             assert set(job.machines().values()) == {"quail", "raven"}
         finally:
             cluster.kubectl("uncordon", "heron")
-            shared_ignite.wait_rebalanced(240)
+            shared_ignite.wait_settled(240)
         heard.go()
         job.until_complete()
     job.delete()

@@ -49,7 +49,7 @@ def test_a_deleted_pod_comes_back_as_the_same_database_node_and_no_row_is_lost(
 ) -> None:
     before = {pod.name: pod.uid for pod in shared_ignite.pods}
     shared_ignite.delete("ignite-0")
-    shared_ignite.wait_rebalanced()
+    shared_ignite.wait_settled()
     after = {pod.name: pod.uid for pod in shared_ignite.pods}
     assert after.keys() == before.keys()
     assert [name for name in after if after[name] != before[name]] == ["ignite-0"]

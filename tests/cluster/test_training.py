@@ -159,7 +159,7 @@ def test_a_database_pod_that_is_lost_costs_no_row(
         status = on_s3.ends_with_every_row_once()
         assert status["generation"] > 1
     finally:
-        shared_ignite.wait_rebalanced(240)
+        shared_ignite.wait_settled(240)
 
 
 def test_a_job_that_is_suspended_and_resumed_costs_no_row(on_a_volume: Training) -> None:

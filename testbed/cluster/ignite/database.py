@@ -12,9 +12,11 @@ import pyignite
 from pyignite.exceptions import SQLError
 
 from insitu.databases import DataSource
+from testbed.cluster import stateful_sets
 from testbed.cluster.cluster import Cluster
 from testbed.cluster.ignite.image import image
 from testbed.cluster.ignite.manifests import Deployment, manifests
+from testbed.cluster.stateful_sets import Pod
 from testbed.ignite.configuration import THIN_PORT, Settings
 from testbed.ignite.partitions import COPIES, MOVING, unsettled
 from testbed.ignite.probe import NotReady, seen_from
@@ -60,16 +62,6 @@ def start(
 
 
 @dataclass(frozen=True, slots=True)
-class Pod:
-    """One Ignite node; its consistent id is the pod's name, and stays when the address changes."""
-
-    name: str
-    uid: str
-    ip: str
-    node: str
-
-
-@dataclass(frozen=True, slots=True)
 class Database:
     """`service` and `port` are what a TrainingJob in the same namespace names."""
 
@@ -87,19 +79,9 @@ class Database:
 
     @property
     def pods(self) -> list[Pod]:
-        """Those that have an address, in the order of their names."""
-        found = self.cluster.kubectl.items("pods", "-n", self.namespace, "-l", self._selector)
-        pods = [
-            Pod(
-                name=pod["metadata"]["name"],
-                uid=pod["metadata"]["uid"],
-                ip=pod["status"]["podIP"],
-                node=pod["spec"]["nodeName"],
-            )
-            for pod in found
-            if pod["status"].get("podIP")
-        ]
-        return sorted(pods, key=lambda pod: pod.name)
+        """Those that have an address, in their order; a name is the node's consistent id."""
+        deployment = self.deployment
+        return stateful_sets.pods(self.cluster.kubectl, self.namespace, deployment.labels)
 
     @property
     def endpoints(self) -> tuple[tuple[str, int], ...]:
@@ -141,7 +123,7 @@ class Database:
         """
         self.cluster.wait(self._problem, timeout)
 
-    def wait_rebalanced(self, timeout: float = _BOOT_SECONDS) -> None:
+    def wait_settled(self, timeout: float = _BOOT_SECONDS) -> None:
         """Returns when, besides, every partition has all its copies and none is on its way.
 
         Raises:
@@ -149,21 +131,18 @@ class Database:
         """
         self.cluster.wait(lambda: self._problem() or self._moving(), timeout)
 
-    @property
-    def _selector(self) -> str:
-        return ",".join(f"{key}={value}" for key, value in self.deployment.labels.items())
-
     def _problem(self) -> str | None:
-        ready = self.cluster.kubectl.ready("pods", "-n", self.namespace, "-l", self._selector)
-        if sum(ready.values()) != self.deployment.replicas:
-            return f"pods of {self.service} are ready: {ready}"
+        deployment, kubectl = self.deployment, self.cluster.kubectl
+        wanted = deployment.replicas
+        if problem := stateful_sets.unready(kubectl, self.namespace, deployment.labels, wanted):
+            return problem
         pods = self.pods
         expected = {pod.ip for pod in pods}
         for pod in pods:
             try:
                 seen = seen_from(pod.ip, self.port)
-            except NotReady as problem:
-                return str(problem)
+            except NotReady as broken:
+                return str(broken)
             # Beside each address is the name that it has in the cluster.
             if (found := {one for one in seen if one.replace(".", "").isdecimal()}) != expected:
                 return f"{pod.name} sees {sorted(found)} instead of {sorted(expected)}"

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from testbed.cluster import stateful_sets
 from testbed.cluster.ignite.image import FOLDER
 from testbed.ignite.configuration import (
     COMMUNICATION_PORT,
@@ -61,18 +62,15 @@ class Deployment:
 
 def manifests(deployment: Deployment) -> list[dict[str, Any]]:
     """ConfigMap, the Services for clients and for discovery, and the StatefulSet."""
+    labels = deployment.labels
+    joining = {"discovery": DISCOVERY_PORT, "communication": COMMUNICATION_PORT}
     documents = [
         _config_map(deployment),
-        _service(deployment, deployment.name, {}, client=THIN_PORT),
-        _service(
-            deployment,
-            deployment.members,
-            # A node joins before it is ready.
-            {"clusterIP": "None", "publishNotReadyAddresses": True},
-            discovery=DISCOVERY_PORT,
-            communication=COMMUNICATION_PORT,
+        stateful_sets.service(deployment.name, labels, {}, client=THIN_PORT),
+        stateful_sets.members(deployment.members, labels, **joining),
+        stateful_sets.stateful_set(
+            deployment.name, deployment.members, labels, deployment.replicas, _pod(deployment)
         ),
-        _stateful_set(deployment),
     ]
     for document in documents:
         document["metadata"]["namespace"] = deployment.namespace
@@ -96,49 +94,13 @@ def _config_map(deployment: Deployment) -> dict[str, Any]:
     }
 
 
-def _service(
-    deployment: Deployment, name: str, spec: dict[str, Any], **ports: int
-) -> dict[str, Any]:
-    listed = [{"name": name, "port": port} for name, port in ports.items()]
-    return {
-        "apiVersion": "v1",
-        "kind": "Service",
-        "metadata": {"name": name},
-        "spec": {"selector": deployment.labels, "ports": listed, **spec},
-    }
-
-
-def _stateful_set(deployment: Deployment) -> dict[str, Any]:
-    return {
-        "apiVersion": "apps/v1",
-        "kind": "StatefulSet",
-        "metadata": {"name": deployment.name},
-        "spec": {
-            "serviceName": deployment.members,
-            "replicas": deployment.replicas,
-            "podManagementPolicy": "Parallel",
-            "selector": {"matchLabels": deployment.labels},
-            "template": {
-                "metadata": {"labels": deployment.labels},
-                "spec": {
-                    "affinity": _affinity(deployment),
-                    "automountServiceAccountToken": False,
-                    # Ignite shows its environment to every client: nothing in it but what it needs.
-                    "enableServiceLinks": False,
-                    "terminationGracePeriodSeconds": 10,
-                    "securityContext": {
-                        "runAsNonRoot": True,
-                        "seccompProfile": {"type": "RuntimeDefault"},
-                    },
-                    "containers": [_container(deployment)],
-                    "volumes": [
-                        {"name": "configuration", "configMap": {"name": deployment.name}},
-                        {"name": "work", "emptyDir": {}},
-                    ],
-                },
-            },
-        },
-    }
+def _pod(deployment: Deployment) -> dict[str, Any]:
+    volumes = [
+        {"name": "configuration", "configMap": {"name": deployment.name}},
+        {"name": "work", "emptyDir": {}},
+    ]
+    where = stateful_sets.affinity(deployment.labels, deployment.nodes, spread=deployment.spread)
+    return stateful_sets.unprivileged(_container(deployment), volumes, where, grace_seconds=10)
 
 
 def _container(deployment: Deployment) -> dict[str, Any]:
@@ -167,36 +129,11 @@ def _container(deployment: Deployment) -> dict[str, Any]:
             "requests": {"cpu": "100m", "memory": f"{megabytes}Mi"},
             "limits": {"memory": f"{megabytes}Mi"},
         },
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "capabilities": {"drop": ["ALL"]},
-            "readOnlyRootFilesystem": True,
-        },
         "volumeMounts": [
             {"name": "configuration", "mountPath": _CONFIGURATION, "readOnly": True},
             {"name": "work", "mountPath": _WORK},
         ],
     }
-
-
-def _affinity(deployment: Deployment) -> dict[str, Any]:
-    affinity: dict[str, Any] = {}
-    if deployment.spread:
-        apart = {
-            "labelSelector": {"matchLabels": deployment.labels},
-            "topologyKey": "kubernetes.io/hostname",
-        }
-        affinity["podAntiAffinity"] = {"requiredDuringSchedulingIgnoredDuringExecution": [apart]}
-    if deployment.nodes:
-        # By the object's name: the label for host names may say something else.
-        terms = [
-            {"matchFields": [{"key": "metadata.name", "operator": "In", "values": [name]}]}
-            for name in deployment.nodes
-        ]
-        affinity["nodeAffinity"] = {
-            "requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}
-        }
-    return affinity
 
 
 def _domain(deployment: Deployment) -> str:

@@ -107,6 +107,17 @@ class Session:
         self.report(at_once=True)
         return history
 
+    def log(self, **scalars: float) -> None:
+        """Shows numbers with the job's progress, and draws them at the step made last."""
+        self._speed.tell(scalars)
+        self._kept.record(self.cursor.step, scalars)
+
+    def close(self) -> None:
+        """Tells and writes what is left; safe to call twice."""
+        self.report(at_once=True)
+        if self._commits is not None:
+            self._commits.close()
+
     def stop(self) -> None:
         """Asks to commit and leave after the batch that is under way."""
         self._stopping = True
@@ -122,6 +133,7 @@ class Session:
         taken = self._handed.popleft()
         self.cursor = self.cursor.after(taken)
         self._speed.stepped(sum(each.rows for each in taken), metrics)
+        self._kept.record(self.cursor.step, self._speed.scalars(self.cursor, metrics))
         every = self._assignment.checkpoint.every_steps
         if self._stopping:
             self._speed.state = "leaving"
@@ -139,8 +151,7 @@ class Session:
 
     def commit(self) -> None:
         """Makes model, optimizer and cursor one checkpoint."""
-        assert self._commits is not None
-        self._commits.commit(self.cursor)
+        self._kept.commit(self.cursor)
         self.report(at_once=True)
 
     def report(self, *, at_once: bool = False) -> None:
@@ -156,6 +167,13 @@ class Session:
             ),
             at_once=at_once,
         )
+
+    @property
+    def _kept(self) -> Commits:
+        """Raises `ConfigurationError` before `fit`."""
+        if self._commits is None:
+            raise ConfigurationError("nothing is trained yet: call fit() first")
+        return self._commits
 
     def _check(self, model: Any, options: Mapping[str, Any]) -> None:
         if taken := [name for name in _OURS if name in options]:
@@ -220,6 +238,8 @@ def Callback(session: Session) -> Any:  # noqa: N802 - a class, once there is Ke
 
         def on_epoch_end(self, epoch: int, logs: Any = None) -> None:  # noqa: ARG002
             session.epoch_done()
+            seen = {k: float(v) for k, v in (logs or {}).items() if k.startswith("val_")}
+            session.log(**seen)
 
     return _Callback()
 
@@ -281,7 +301,7 @@ def session(
             _chosen("batch_size", batch_size, training.global_batch_size),
             _chosen("epochs", epochs, training.epochs),
         )
-        stack.callback(lambda: opened.report(at_once=True))
+        stack.callback(opened.close)
         stack.enter_context(stopped_by_sigterm(opened.stop))
         yield opened
 

@@ -32,6 +32,7 @@ from insitu.checkpoint.tensors import Tensor, decode_tensors, encode_tensors, me
 from insitu.contract import Assignment
 from insitu.data.cursor import Cursor
 from insitu.errors import ConfigurationError, StaleGeneration, StoreError
+from insitu.scalars import Recorder
 from insitu.session.collective import Collective, on_rank_0, together
 from insitu.session.speed import Newest
 
@@ -97,6 +98,7 @@ class Commits:
         self._now = now
         self._log: CommitLog | None = None
         self._writer: Writer | None = None
+        self._recorder: Recorder | None = None
         if url := self._checkpoint.store:
             if self._checkpoint.keep_last < 1:
                 raise ConfigurationError("checkpoint.keepLast has to be 1 or more")
@@ -119,6 +121,7 @@ class Commits:
         found = json.loads(self._on_rank_0(lambda: self._open(log)))
         self._generation = self.log_generation = found["generation"]
         if found["seq"] is None:
+            self._record_after(log.store, 0)
             return None
         commit = log.record(found["seq"])
         if not isinstance(commit, Commit):
@@ -126,7 +129,20 @@ class Commits:
         skeleton, tensors = read_state(log.store, commit)
         self._state.restore(skeleton, tensors)
         self.newest = Newest(commit.seq, commit.cursor.step)
+        self._record_after(log.store, commit.cursor.step)
         return commit.cursor
+
+    def record(self, step: int, scalars: Mapping[str, float]) -> None:
+        """Keeps numbers of update number `step` for TensorBoard, beside the commits; those of
+        rank 0 only. Never fails.
+        """
+        if self._recorder and scalars:
+            self._recorder.add(step, scalars)
+
+    def close(self) -> None:
+        """Writes what was recorded and not yet written. Safe to call twice."""
+        if self._recorder:
+            self._recorder.close()
 
     def commit(self, cursor: Cursor) -> None:
         """Makes parameters and `cursor` one checkpoint, durable on return.
@@ -138,6 +154,8 @@ class Commits:
         log = self._log
         if log is None:
             return
+        if self._recorder:  # It writes while the parts are written.
+            self._recorder.commit(cursor.step)
         snapshot = self._state.capture()
         answers = together(self._collective, lambda: self._write(log.store, snapshot, cursor.step))
         parts = [Part(**json.loads(answer)) for answer in answers]
@@ -150,6 +168,10 @@ class Commits:
         except StaleGeneration as error:
             self.log_generation = max(self.log_generation, error.generation or 0)
             raise
+
+    def _record_after(self, store: Store, step: int) -> None:
+        if self._collective.rank == 0:
+            self._recorder = Recorder(store, self._job, generation=self._generation, after=step)
 
     def _open(self, log: CommitLog) -> bytes:
         """On rank 0: opens the log for this generation and chooses where to go on."""

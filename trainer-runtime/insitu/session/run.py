@@ -155,14 +155,23 @@ class Session:
         first = self._speed.steps == 0
         self.cursor = self.cursor.after(pending.taken)
         self._speed.stepped(pending.batch.rows_global, metrics or {})
+        self._commits.record(self.cursor.step, self._speed.scalars(self.cursor, metrics or {}))
         every = self._assignment.checkpoint.every_steps
         if every and self.cursor.step % every == 0:
             self._commit()
         self._report(at_once=first)
 
+    def log(self, scalars: Mapping[str, float]) -> None:
+        """Shows numbers with the job's progress, and draws those of rank 0 at the step that was
+        made last.
+        """
+        self._speed.tell(scalars)
+        self._commits.record(self.cursor.step, scalars)
+
     def close(self) -> None:
         """Ends all reading; safe to call twice. Commits nothing."""
         self._report(at_once=True)
+        self._commits.close()
         self._reader.close()
         self._database.close()
         if self._audit:

@@ -28,6 +28,8 @@ class Speedometer:
         self._began = clock()
         self._first_step: float | None = None
         self._rows = 0
+        self._last_step: float | None = None
+        self._rate: float | None = None
         self._metrics: Mapping[str, float] = {}
         self._epochs: int | None = None
         self._rows_total: int | None = None
@@ -39,12 +41,25 @@ class Speedometer:
 
     def stepped(self, rows: int, metrics: Mapping[str, float]) -> None:
         """An update with `rows` rows over all ranks is done."""
+        now = self._clock()
         if self._first_step is None:
-            self._first_step = self._clock() - self._began
+            self._first_step = now - self._began
             self.state = "training"
+        if self._last_step is not None and now > self._last_step:
+            self._rate = rows / (now - self._last_step)
+        self._last_step = now
         self.steps += 1
         self._rows += rows
+        self.tell(metrics)
+
+    def tell(self, metrics: Mapping[str, float]) -> None:
+        """Numbers to show with the progress from now on."""
         self._metrics = {**self._metrics, **{name: float(v) for name, v in metrics.items()}}
+
+    def scalars(self, cursor: Cursor, metrics: Mapping[str, float]) -> dict[str, float]:
+        """What is drawn of the update that was done last: `metrics`, and how it goes."""
+        speed = {} if self._rate is None else {"insitu/samples_per_second": self._rate}
+        return {**metrics, "insitu/epoch": float(cursor.epoch), **speed}
 
     def progress(
         self,

@@ -177,12 +177,18 @@ class Session:
         """The batch is now part of the variables; commits when that is due.
 
         Args:
-            metrics: Numbers to show with the job's progress. They are this rank's; nothing is
-                added up. `loss` is there after `step`: the mean over this rank's rows.
+            metrics: Numbers to show with the job's progress and to draw. They are this rank's;
+                nothing is added up. `loss` is there after `step`: the mean over this rank's rows.
         """
         self._batch = None
         own = {} if self._loss is None else {"loss": self._loss}
         self._running.advance({**own, **{name: float(v) for name, v in (metrics or {}).items()}})
+
+    def log(self, **scalars: float) -> None:
+        """Shows numbers with the job's progress, and draws them in TensorBoard at the step made
+        last: `session.log(accuracy=0.97)`. All ranks may call it; those of rank 0 are drawn.
+        """
+        self._running.log({name: float(value) for name, value in scalars.items()})
 
     @property
     def _running(self) -> core.Session:

@@ -133,12 +133,18 @@ class Session:
         """The batch is now part of the parameters; commits when that is due.
 
         Args:
-            metrics: Numbers to show with the job's progress. They are this rank's; nothing is
-                added up. `loss` is there already: the mean over this rank's rows.
+            metrics: Numbers to show with the job's progress and to draw. They are this rank's;
+                nothing is added up. `loss` is there already: the mean over this rank's rows.
         """
         self._batch = None
         own = {} if self._loss is None else {"loss": self._loss}
         self._run.advance({**own, **{name: float(v) for name, v in (metrics or {}).items()}})
+
+    def log(self, **scalars: float) -> None:
+        """Shows numbers with the job's progress, and draws them in TensorBoard at the step made
+        last: `session.log(accuracy=0.97)`. All ranks may call it; those of rank 0 are drawn.
+        """
+        self._run.log({name: float(value) for name, value in scalars.items()})
 
     def _current(self) -> Batch:
         if self._batch is None:

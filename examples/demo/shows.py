@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from insitu.errors import ConfigurationError
-from testbed import ignite
+from testbed import cassandra, ignite
 from testbed.node import Node
 
 EXAMPLES = Path(__file__).parents[1]
@@ -83,6 +83,20 @@ SHOWS = (
         wanted_accuracy=0.97,
         kill_at_step=120,
         start=ignite.start,
+    ),
+    Show(
+        database="cassandra",
+        framework="torch",
+        title="Apache Cassandra",
+        example="vectors-cassandra",
+        rows="embeddings of 1,437 handwritten digits",
+        held_out="embeddings that never were in the database",
+        table="vectors.digits",
+        load=("--key", "sheet", "--key", "place", "--replicas", "2"),
+        endpoint="127.0.0.1:9042",
+        wanted_accuracy=0.97,
+        kill_at_step=60,
+        start=cassandra.start,
     ),
 )
 

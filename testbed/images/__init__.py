@@ -14,11 +14,13 @@ from dataclasses import replace
 from testbed.cluster.images import Image
 from testbed.images.build import Recipe, build
 from testbed.images.packages import stub_layer
-from testbed.torch.locked import export, lean, leave_out
+from testbed.torch.locked import export, leave_out
 
-__all__ = ["operator", "trainer_torch"]
+__all__ = ["operator", "trainer_tensorflow", "trainer_torch"]
 
 _LOCK = ("pyproject.toml", "uv.lock", "operator/pyproject.toml", "trainer-runtime/pyproject.toml")
+# Jobs on either database run in each of them.
+_TRAINER = ("--package", "insitu", "--extra", "cassandra")
 
 
 def operator() -> Image:
@@ -37,8 +39,20 @@ def trainer_torch() -> Image:
     Raises:
         RuntimeError: it could not be built; the message holds what the builder said.
     """
-    requirements = lean()
-    arguments = {"EXPORT": " ".join(leave_out())}
+    lean = leave_out()
+    requirements = export(*_TRAINER, "--extra", "torch", *lean)
     context = (*_LOCK, "trainer-runtime")
-    image = build(Recipe("trainer-torch", context, requirements, arguments))
+    image = build(Recipe("trainer-torch", context, requirements, {"EXPORT": " ".join(lean)}))
     return replace(image, layers=(*image.layers, stub_layer(requirements)))
+
+
+def trainer_tensorflow() -> Image:
+    """Runs training scripts with a TensorFlow that knows no GPU.
+
+    Raises:
+        RuntimeError: it could not be built; the message holds what the builder said.
+    """
+    extra = "tensorflow-cpu"
+    requirements = export(*_TRAINER, "--extra", extra)
+    context = (*_LOCK, "trainer-runtime")
+    return build(Recipe("trainer-tensorflow", context, requirements, {"EXTRA": extra}))

@@ -116,7 +116,10 @@ def test_namespaces_and_images_reach_the_operator(paper: Chart, tmp_path: Path) 
 
     settings, image = told({})
     assert (settings.namespaces, image) == ((paper.space.name,), "insitu-operator:0.1.0")
-    assert settings.trainers.images == {Framework.TORCH: "insitu-trainer-torch:0.1.0"}
+    assert settings.trainers.images == {
+        Framework.TORCH: "insitu-trainer-torch:0.1.0",
+        Framework.TENSORFLOW: "insitu-trainer-tensorflow:0.1.0",
+    }
     settings, image = told(EVERYTHING)
     assert settings.namespaces == ()
     assert image == f"registry.example.org:5000/insitu/insitu-operator@sha256:{'0' * 64}"

@@ -62,13 +62,20 @@ class TestStarting:
         why = condition("PodScheduled", "False", "SchedulingGated", "Scheduling is blocked")
         assert seen(pod(conditions=[why])).reason == ""
 
-    @pytest.mark.parametrize(
-        "reason", ["ImagePullBackOff", "ErrImagePull", "InvalidImageName", "ErrImageNeverPull"]
-    )
+    @pytest.mark.parametrize("reason", ["InvalidImageName", "ErrImageNeverPull"])
     def test_an_image_that_cannot_be_pulled_is_named(self, reason: str) -> None:
         found = seen(blocked(reason, "not found"))
         assert found.state is State.STARTING
         assert found.reason == f"image trainer:1 can't be pulled ({reason}): not found"
+
+    def test_an_image_that_is_tried_again_and_again_is_said_in_the_same_words(self) -> None:
+        tries = seen(blocked("ErrImagePull", "not found"))
+        waits = seen(
+            blocked("ImagePullBackOff", 'Back-off pulling image "a:1": ErrImagePull: not found')
+        )
+        assert tries.reason == waits.reason == "image trainer:1 can't be pulled: not found"
+        older = seen(blocked("ImagePullBackOff", 'Back-off pulling image "a:1"'))
+        assert older.reason == "image trainer:1 can't be pulled"
 
     def test_a_missing_key_is_named(self) -> None:
         found = seen(blocked("CreateContainerConfigError", "couldn't find key password in Secret"))

@@ -26,6 +26,7 @@ from insitu_operator.kubernetes import Json
 from insitu_operator.shell.databases.databases import Databases
 from insitu_operator.shell.databases.polling import Cadence, Look, is_news
 from insitu_operator.shell.databases.secrets import SecretFolder
+from insitu_operator.shell.databases.services import ServiceMissing
 from insitu_operator.shell.databases.sources import Opened
 from insitu_operator.shell.key import Key
 from tests.unit.job_builders import START, topology
@@ -193,6 +194,25 @@ def test_nodes_that_were_seen_are_asked_when_the_endpoints_are_down(tmp_path: Pa
             assert found
             seen = [(node.host, node.port) for node in found.topology.nodes]
             assert it.opened[-1].endpoints == (("127.0.0.1", 10800), *seen)
+
+    asyncio.run(main())
+
+
+def test_a_service_that_is_missing_is_asked_for_again_when_its_endpoints_come(
+    tmp_path: Path,
+) -> None:
+    async def main() -> None:
+        async with polled(tmp_path) as it:
+            it.refuse = ServiceMissing("it is not there")
+            named: dict[str, Any] = {"endpoints": None, "service": {"name": "ignite", "port": 1}}
+            it.look(**named)
+            await it.until(lambda: it.marked)
+            it.refuse = None
+            it.look(TWO)  # Another table, which is read often enough meanwhile.
+            await it.until_asked(20)
+            assert it.look(**named).reading is None
+            it.databases.service_changed("ml", "ignite")
+            await it.until(lambda: it.look(**named).reading)
 
     asyncio.run(main())
 

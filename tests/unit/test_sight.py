@@ -178,6 +178,18 @@ def test_what_a_pod_does_and_why_it_cant_is_news(world: World, news: dict[str, A
     assert world.marked.take() == [("digits", True)]
 
 
+def test_the_next_try_to_pull_an_image_is_noise(world: World) -> None:
+    def pulling(reason: str, message: str) -> dict[str, Any]:
+        waiting = {"waiting": {"reason": reason, "message": message}}
+        return pod(containerStatuses=[{"name": "t", "state": waiting}])
+
+    world.with_job().sight.pod("ADDED", pulling("ErrImagePull", "not found"))
+    world.marked.take()
+    again = 'Back-off pulling image "a:1": ErrImagePull: not found'
+    world.sight.pod("MODIFIED", pulling("ImagePullBackOff", again))
+    assert world.marked.take() == []
+
+
 def test_the_scheduler_says_nothing_new_about_a_gated_pod(world: World) -> None:
     world.with_job().sight.pod("ADDED", pod(gated=True))
     world.marked.take()

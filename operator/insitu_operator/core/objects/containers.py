@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 from insitu_operator.core.objects.owners import Json
 
+# The kubelet says the one after a try and the other until the next, with the same cause.
+_TRYING = frozenset({"ErrImagePull", "ImagePullBackOff"})
+_BACK_OFF = re.compile(r'Back-off pulling image "[^"]*"(: (ErrImagePull: )?)?')
 _PULLING = frozenset(
     {
-        "ErrImagePull",
-        "ImagePullBackOff",
         "ErrImageNeverPull",
         "InvalidImageName",
         "ImageInspectError",
@@ -20,7 +23,11 @@ _CREATING = frozenset({"ContainerCreating", "PodInitializing"})
 
 def blocked(pod: Json, waiting: Json) -> str:
     """What a bound pod waits for; `waiting` is the state of its container, if it has that."""
-    reason, message = waiting.get("reason") or "", (waiting.get("message") or "").strip()
+    reason, message = steady(waiting.get("reason") or "", waiting.get("message") or "")
+    if reason in _TRYING:
+        return (
+            f"image {_container(pod)['image']} can't be pulled{f': {message}' if message else ''}"
+        )
     if reason in _PULLING:
         said = f": {message}" if message else ""
         return f"image {_container(pod)['image']} can't be pulled ({reason}){said}"
@@ -29,6 +36,13 @@ def blocked(pod: Json, waiting: Json) -> str:
     if reason:
         return f"the container can't be created ({reason}){f': {message}' if message else ''}"
     return _unscheduled(pod)
+
+
+def steady(reason: str, message: str) -> tuple[str, str]:
+    """What a container waits for, in words that stay the same from one try to the next."""
+    if reason in _TRYING:
+        return "ErrImagePull", _BACK_OFF.sub("", message, count=1).strip()
+    return reason, message.strip()
 
 
 def why_ended(pod: Json, ended: Json) -> str:

@@ -16,6 +16,7 @@ from insitu.errors import InsituError
 from insitu.topology import DatabaseNode, Topology
 from insitu_operator.core.observed import Reading, Unread
 from insitu_operator.core.unread import unread
+from insitu_operator.shell.databases.services import ServiceMissing
 from insitu_operator.shell.databases.sources import Opened
 
 log = logging.getLogger(__name__)
@@ -91,6 +92,7 @@ class Poller:
         self._opened: Opened | None = None
         self._opened_at = 0.0
         self._failures = 0
+        self._will_be_told = False
         self._stale = False
         self._poked = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -126,10 +128,13 @@ class Poller:
                 self._opened.close()
 
     async def _try(self) -> None:
+        self._will_be_told = False
         try:
             await self._resolve()
             reading = await self._read()
         except InsituError as error:
+            # What is open can still be read meanwhile.
+            self._will_be_told = isinstance(error, ServiceMissing) and self._opened is None
             self._fail(unread(error))
         except Exception as error:
             # A fault of ours or of a driver must not end the polling, and its text may hold
@@ -173,7 +178,7 @@ class Poller:
     async def _rest(self) -> None:
         pause = self._pause if self._opened else self._reopen_pause
         try:
-            async with asyncio.timeout(pause):
+            async with asyncio.timeout(None if self._will_be_told else pause):
                 await self._poked.wait()
         except TimeoutError:
             return

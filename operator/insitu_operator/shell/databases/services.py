@@ -12,6 +12,10 @@ from insitu_operator.shell.databases.secrets import Reads
 Address = tuple[str, int]
 
 
+class ServiceMissing(ConfigurationError):
+    """There is no such Service. Its EndpointSlices, which are watched, tell when it comes."""
+
+
 async def service_addresses(
     api: Reads, slices: Callable[[str, str], Sequence[Json]], namespace: str, name: str, port: int
 ) -> tuple[Address, ...]:
@@ -25,7 +29,8 @@ async def service_addresses(
         port: Of the Service.
 
     Raises:
-        ConfigurationError: there is no such Service, or it has no such port.
+        ServiceMissing: there is no such Service.
+        ConfigurationError: it has no such port.
         DatabaseUnavailable: nothing behind it is ready.
         ApiProblem: the API server could not answer.
     """
@@ -33,7 +38,7 @@ async def service_addresses(
         found = await api.get(service_path(namespace, name))
     except ApiProblem as problem:
         if problem.absent:
-            raise ConfigurationError(
+            raise ServiceMissing(
                 f"Service '{name}' is not there in namespace '{namespace}'; a job names a Service"
                 " of its own namespace"
             ) from None

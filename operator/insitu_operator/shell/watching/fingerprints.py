@@ -10,6 +10,7 @@ import enum
 from collections.abc import Hashable, Iterable, Mapping
 from typing import Any
 
+from insitu_operator.core.objects.containers import steady
 from insitu_operator.core.objects.names import GATE
 
 Json = Mapping[str, Any]
@@ -109,5 +110,5 @@ def _conditions(conditions: Iterable[Json]) -> Iterable[Hashable]:
 def _containers(statuses: Iterable[Json]) -> Iterable[Hashable]:
     for status in statuses:
         for state, details in status.get("state", {}).items():
-            told = tuple(details.get(key) for key in ("reason", "message", "exitCode"))
-            yield status["name"], state, told, status.get("restartCount")
+            told = steady(details.get("reason") or "", details.get("message") or "")
+            yield status["name"], state, told, details.get("exitCode"), status.get("restartCount")

@@ -44,6 +44,12 @@ def test_output_is_passed_on_unchanged() -> None:
     assert (done.stdout, done.stderr) == (b"a\r\tb\n", b"no newline")
 
 
+def test_a_line_end_in_a_secret_is_left_out_as_where_the_operator_reads_it() -> None:
+    show = "import os; print([os.environ[n] for n in ('CASSANDRA_DATASET_PASSWORD', 'OTHER')])"
+    done = run(show, CASSANDRA_DATASET_PASSWORD=" s3cret\n", OTHER="as it is\n")
+    assert done.stdout == b"[' s3cret', 'as it is\\n']\n"
+
+
 def test_an_unknown_command_is_named() -> None:
     done = subprocess.run([*SUPERVISOR, "pyton", "x.py"], capture_output=True, timeout=30)
     assert done.returncode == ExitCode.CONFIGURATION

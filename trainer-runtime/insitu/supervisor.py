@@ -22,7 +22,7 @@ from pathlib import Path
 from types import FrameType
 from typing import IO
 
-from insitu.contract import Reporting
+from insitu.contract import Reporting, plain_secrets
 from insitu.errors import ConfigurationError, ExitCode
 from insitu.heartbeat import Heart
 from insitu.progress import Heartbeat, read_progress
@@ -64,7 +64,8 @@ def supervise(command: Sequence[str], environ: Mapping[str, str], reporting: Rep
     """
     url, token = reporting.heartbeat, reporting.heartbeat_token
     heart = Heart(url, lambda: _heartbeat(reporting), say=_say, token=token) if url else None
-    child = _Child(command, dict(environ) | reporting.to_environ() | {"PYTHONUNBUFFERED": "1"})
+    own = reporting.to_environ() | {"PYTHONUNBUFFERED": "1"}
+    child = _Child(command, plain_secrets(environ) | own)
     if heart:
         heart.start(superseded=child.stop)
     code = child.wait()

@@ -10,6 +10,7 @@ from insitu.contract.environment import (
     credential_names,
     from_environ,
     own_names,
+    plain_secrets,
     to_environ,
 )
 
@@ -22,6 +23,7 @@ __all__ = [
     "from_environ",
     "own_names",
     "packed",
+    "plain_secrets",
     "read_document",
     "to_document",
     "to_environ",

@@ -26,6 +26,7 @@ _HEARTBEAT = "INSITU_HEARTBEAT"
 _HEARTBEAT_TOKEN = "INSITU_HEARTBEAT_TOKEN"  # noqa: S105 - a name
 _AUDIT_DIR = "INSITU_AUDIT_DIR"
 _AUDIT_COLUMN = "INSITU_AUDIT_COLUMN"
+_STORE_SECRETS = frozenset({"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +119,18 @@ def credential_names(kind: str) -> tuple[str, str] | None:
     """The variables with user name and password; None for a database without any."""
     names = ALL.get(kind)
     return (names("USERNAME"), names("PASSWORD")) if names else None
+
+
+def plain_secrets(environ: Mapping[str, str]) -> dict[str, str]:
+    """`environ`, with user names, passwords and keys without the line end that editors add.
+
+    Kubernetes passes a Secret on to the byte, and nobody means that byte: whoever reads a Secret
+    from its file leaves it out too (`insitu.api.secret_value`).
+    """
+    names = {name for kind in ALL for name in credential_names(kind) or ()} | _STORE_SECRETS
+    return {
+        name: value.rstrip("\r\n") if name in names else value for name, value in environ.items()
+    }
 
 
 def from_environ(

@@ -6,6 +6,7 @@ tests/unit/test_reference_pages.py fails when a page and the code have drifted a
 from __future__ import annotations
 
 import enum
+import re
 import types
 import typing
 from collections.abc import Iterator, Mapping
@@ -15,9 +16,12 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from insitu.api import Reason, TrainingJob
+from insitu.contract import environment as contract
+from insitu.contract.names import ALL, Names
 from insitu.databases.ignite.columns import schema, shape
 from insitu.databases.ignite.writing import storage
 from insitu.errors import EXIT_CODES, ConfigurationError, ExitCode, InsituError
+from insitu_operator.shell import settings
 
 FOLDER = Path(__file__).parent / "reference"
 _NOTE = "<!-- Written by docs/generate.py; edit the code, then run `make generate`. -->\n"
@@ -25,7 +29,71 @@ _NOTE = "<!-- Written by docs/generate.py; edit the code, then run `make generat
 
 def pages() -> Mapping[str, str]:
     """File name to text of every generated page."""
-    return {"ignite.md": ignite(), "reasons.md": reasons(), "trainingjob.md": trainingjob()}
+    return {
+        "environment.md": environment(),
+        "ignite.md": ignite(),
+        "reasons.md": reasons(),
+        "trainingjob.md": trainingjob(),
+    }
+
+
+def environment() -> str:
+    """Every variable of the operator, and every one that a trainer is told."""
+    told = {name for name in vars(contract).values() if str(name).startswith("INSITU_")}
+    assert told == _TOLD.keys(), "describe each variable of insitu.contract here"
+    trainer = "".join(f"| `{name}` | {text} |\n" for name, text in _TOLD.items())
+    tables = "".join(_variables(names) for names in ALL.values())
+    return (
+        f"# Environment variables\n\n{_NOTE}\n## Operator\n\n"
+        "The Helm chart sets what its values are about. An empty variable counts as unset.\n\n"
+        f"| variable | default | meaning |\n|---|---|---|\n{''.join(_settings())}\n"
+        "## Trainer\n\n"
+        "The operator and `insitu run` set these for each rank, beside `RANK`, `WORLD_SIZE`,\n"
+        "`LOCAL_RANK`, `MASTER_ADDR` and `MASTER_PORT`, and `TF_CONFIG` for TensorFlow.\n\n"
+        f"| variable | meaning |\n|---|---|\n{trainer}\n"
+        "A script that is run alone needs only the database's own, of which those of the table\n"
+        "have to be set:\n\n"
+        f"| database | table | others |\n|---|---|---|\n{tables}"
+    )
+
+
+_TOLD: Mapping[str, str] = {
+    "INSITU_ASSIGNMENT": "Path of the JSON document with all that the rank is told but secrets.",
+    "INSITU_JOB": "Name of the TrainingJob.",
+    "INSITU_GENERATION": "Number of the plan.",
+    "INSITU_PROGRESS": "File in which the session tells its progress to `insitu-run`.",
+    "INSITU_HEARTBEAT": "URL that `insitu-run` posts progress to.",
+    "INSITU_HEARTBEAT_TOKEN": "File with the token that it shows there.",
+    "INSITU_AUDIT_DIR": "For tests: a folder where each rank writes down which rows it used.",
+    "INSITU_AUDIT_COLUMN": "For tests: the column that names a row there.",
+}
+
+
+def _settings() -> Iterator[str]:
+    described = dict(_arguments_of(settings.Settings))
+    for name, field in settings.Settings.model_fields.items():
+        default = field.default
+        if isinstance(default, settings.Address):
+            default = f"{default.host}:{default.port}"
+        shown = f"`{default:g}`" if isinstance(default, float) else f"`{default}`"
+        # These two are what every pod can be told of itself.
+        variable = name.upper() if name.startswith("pod_") else settings.PREFIX + name.upper()
+        yield f"| `{variable}` | {shown if default or default == 0 else ''} | {described[name]} |\n"
+
+
+def _arguments_of(documented: type) -> Iterator[tuple[str, str]]:
+    """Names and texts of the section `Args:` of a docstring."""
+    _, _, section = (documented.__doc__ or "").partition("Args:\n")
+    for found in re.finditer(r"^ {8}(\w+): (.*(?:\n {9,}.*)*)", section, re.MULTILINE):
+        yield found[1], " ".join(found[2].split())
+
+
+def _variables(names: Names) -> str:
+    table = " ".join(f"`{names(part)}`" for part in names.table)
+    others = ("HOST", "PORT", "LOCAL", names.shards, *names.options, "PAGE_SIZE", "USERNAME",
+              "PASSWORD", "CAFILE", "CERTFILE", "KEYFILE", "CERT_PASSWORD")  # fmt: skip
+    listed = " ".join(f"`{names(other)}`" for other in others)
+    return f"| {names.kind} | {table} | {listed} |\n"
 
 
 def ignite() -> str:

@@ -1,6 +1,6 @@
 """Embeddings of handwritten digits, as the file the example loads.
 
-`python data.py FOLDER` writes train.npz: sheet and place (the key), embedding (256 float32), label.
+`python data.py FOLDER` writes train.npz: sheet and place (the key), embedding (128 float32), label.
 One digit in five is held out; it never enters the database. The embedding is a kernel map of the
 8 x 8 pixels (Nystroem, `sklearn.kernel_approximation`): in its space a linear model is enough, as
 in that of a large model whose vectors one would keep in a table.
@@ -14,12 +14,12 @@ from sklearn.datasets import load_digits
 from sklearn.kernel_approximation import Nystroem
 from sklearn.model_selection import train_test_split
 
-DIMENSIONS = 256
+DIMENSIONS = 128
 DIGITS_A_SHEET = 8
 
 
 def split() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Train vectors (n, 256) float32, test vectors, train labels (n,) int32, test labels."""
+    """Train vectors (n, 128) float32, test vectors, train labels (n,) int32, test labels."""
     digits = load_digits()
     train, test, train_labels, test_labels = train_test_split(
         digits.data / 16,

@@ -5,6 +5,6 @@ from torch import nn
 
 
 def classifier() -> nn.Module:
-    """From an embedding of 256 floats to ten digits."""
+    """From an embedding of 128 floats to ten digits."""
     torch.manual_seed(7)
-    return nn.Linear(256, 10)
+    return nn.Linear(128, 10)

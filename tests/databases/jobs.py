@@ -1,4 +1,4 @@
-"""Whole jobs for tests: `insitu run` on real Ignite, and which rows really entered commits."""
+"""Whole jobs for tests: `insitu run` on a real database, and which rows really entered commits."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,20 +19,26 @@ import yaml
 
 from insitu.checkpoint.records import Commit
 from insitu.databases import DataSource, connect
-from testbed.ignite import Cluster
 from tests.audit import Line, committed, lineage
 
 SCRIPT = Path(__file__).with_name("trainer_script.py").read_text()
 
 
-class Ignite(Protocol):
-    """On this machine or in Kubernetes."""
+class Sourced(Protocol):
+    """A cluster of a database, on this machine or in Kubernetes."""
 
     def source(self, table: str) -> DataSource: ...
 
 
+class Cluster(Sourced, Protocol):
+    """On this machine."""
+
+    @property
+    def endpoints(self) -> tuple[tuple[str, int], ...]: ...
+
+
 def fill(
-    cluster: Ignite,
+    cluster: Sourced,
     table: str,
     rows: int,
     *,
@@ -40,15 +46,45 @@ def fill(
     backups: int = 1,
     template: str = "p",
 ) -> None:
-    """A table of `rows` rows: id int64 from 0, x float32."""
+    """A table of Ignite with `rows` rows: id int64 from 0, x float32."""
     ids = pa.array(range(rows), pa.int64())
     batch = pa.record_batch({"id": ids, "x": ids.cast(pa.float32())})
     options = {"template": f"{template}{partitions}", "backups": str(backups)}
+    _write(cluster.source(table), batch, ["id"], options)
+
+
+def fill_cassandra(
+    cluster: Sourced, table: str, rows: int, *, replicas: int = 2, a_partition: int = 1
+) -> None:
+    """A table of Cassandra, `keyspace.table`, with `rows` rows on all of `replicas` nodes each.
+
+    part int64, id int64 from 0, x float32; key (part, id), with `a_partition` rows in each part.
+    """
+    ids = pa.array(range(rows), pa.int64())
+    parts = pa.array([number // a_partition for number in range(rows)], pa.int64())
+    batch = pa.record_batch({"part": parts, "id": ids, "x": ids.cast(pa.float32())})
+    options = {"replicas": str(replicas), "consistency": "ALL"}  # any replica may be read next
+    _write(cluster.source(table), batch, ["part", "id"], options)
+
+
+def _write(
+    source: DataSource, batch: pa.RecordBatch, key: Sequence[str], options: Mapping[str, str]
+) -> None:
     with (
-        closing(connect(cluster.source(table))) as database,
-        closing(database.writer(batch.schema, key=["id"], options=options)) as writer,
+        closing(connect(source)) as database,
+        closing(database.writer(batch.schema, key=key, options=options)) as writer,
     ):
         writer.write(batch)
+
+
+def data_of(source: DataSource, **changes: object) -> dict[str, object]:
+    """The `data` of a job that reads id and x from `source`."""
+    endpoints = [f"{host}:{port}" for host, port in source.endpoints]
+    names: dict[str, object] = {"cache": source.table}
+    if source.kind == "cassandra":
+        keyspace, _, table = source.table.partition(".")
+        names = {"keyspace": keyspace, "table": table}
+    return {source.kind: {"endpoints": endpoints, **names, "columns": ["id", "x"], **changes}}
 
 
 @dataclass
@@ -68,11 +104,8 @@ class Job:
     script: str = SCRIPT
 
     def __post_init__(self) -> None:
-        endpoints = [f"{host}:{port}" for host, port in self.cluster.endpoints]
         spec: dict[str, Any] = {
-            "data": {
-                "ignite": {"endpoints": endpoints, "cache": self.table, "columns": ["id", "x"]}
-            },
+            "data": data_of(self.cluster.source(self.table)),
             "trainer": {"framework": "Torch", "command": ["python", "train.py"]},
             "training": {"epochs": 3, "globalBatchSize": 64, "seed": 3},
             "checkpoint": {"everySteps": 5, "keepLast": 2},

@@ -13,12 +13,14 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from insitu.checkpoint import CommitLog, open_store
 from insitu.contract import Reporting, to_environ, write_document
 from insitu.contract.assignment import Checkpoint
 from insitu.databases import DataSource
 from insitu.errors import ExitCode
+from insitu.scalars import Mirror
 from tests.memory import save
 from tests.ranks import a_job, assignments
 from tests.tensorflow.cases import Case, database
@@ -140,6 +142,24 @@ def test_after_a_kill_every_row_is_part_of_the_commits_exactly_once(job: Job) ->
     assert job.ended(0, 1, 2) == [ExitCode.DONE] * 3
     taken = audited(job.folder / "audit", 1, first) + audited(job.folder / "audit", 2, 10**9)
     assert taken == Counter((epoch, row) for epoch in range(2) for row in range(ROWS))
+
+
+def test_a_killed_rank_0_leaves_every_step_drawn_once(job: Job) -> None:
+    job.start(SIGNAL="9", SIGNAL_AT="11", VICTIM="0", epochs=2)
+    job.ended(0, 1, 2)
+    job.start(generation=2, epochs=2)
+    assert job.ended(0, 1, 2) == [ExitCode.DONE] * 3
+    Mirror(open_store((job.folder / "store").as_uri()), "job", job.folder / "curves").update()
+    first = drawn(job.folder / "curves" / "job" / "generation-1-to-step-9")
+    second = drawn(job.folder / "curves" / "job" / "generation-2")
+    assert first + second == list(range(1, job.steps + 1))
+
+
+def drawn(run: Path) -> list[int]:
+    """The steps of a run's loss, as TensorBoard itself reads them."""
+    found = EventAccumulator(str(run))
+    found.Reload()
+    return [event.step for event in found.Scalars("loss")]
 
 
 def audited(folder: Path, generation: int, last_step: int) -> Counter[tuple[int, int]]:

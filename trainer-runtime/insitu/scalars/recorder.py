@@ -20,6 +20,7 @@ _MOST_STEPS: Final = 1024
 """Of one segment."""
 _MOST_WAITING: Final = 64
 """Segments that wait for a store that does not answer; the oldest is dropped for one more."""
+_SETTLE_SECONDS: Final = 5.0
 _CLOSE_SECONDS: Final = 10.0
 
 
@@ -27,7 +28,8 @@ class Recorder:
     """The scalars of one generation, from its rank 0.
 
     A segment is closed as a commit begins, and every `every_seconds`, and written by a thread of
-    its own. What goes wrong there is told once and never reaches the training.
+    its own while the parts of the commit are written. What goes wrong there is told once and never
+    reaches the training.
 
     Args:
         store: Where commits go too.
@@ -58,6 +60,7 @@ class Recorder:
         self._closed: deque[tuple[Segment, list[Scalars]]] = deque()
         self._sequence = 0
         self._committed = after
+        self._failing = False
         self._told = False
         self._ending = False
         self._changed = threading.Condition()
@@ -80,12 +83,17 @@ class Recorder:
             self._committed = step
             self._cut()
 
+    def settle(self) -> None:
+        """Waits for what was closed to be written; not for a store that fails, nor for long."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._closed or self._failing, _SETTLE_SECONDS)
+
     def close(self) -> None:
         """Writes what is left, unless that takes long. Safe to call twice."""
         with self._changed:
             self._cut()
             self._ending = True
-            self._changed.notify()
+            self._changed.notify_all()
         self._thread.join(_CLOSE_SECONDS)
 
     def _cut(self) -> None:
@@ -99,23 +107,25 @@ class Recorder:
         self._closed.append((segment, self._open))
         self._sequence += 1
         self._open = []
-        self._changed.notify()
+        self._changed.notify_all()
 
     def _write_all(self) -> None:
-        failed = False
-        while (taken := self._next(after_failure=failed)) is not None:
-            failed = not self._write(*taken)
+        encode([])  # What it imports is there before the first commit.
+        while (taken := self._next()) is not None:
+            written = self._write(*taken)
             with self._changed:
+                self._failing = not written
                 # Others may have pushed it out meanwhile.
-                if not failed and self._closed and self._closed[0] is taken:
+                if written and self._closed and self._closed[0] is taken:
                     self._closed.popleft()
-                if failed and self._ending:
+                self._changed.notify_all()
+                if self._failing and self._ending:
                     return
 
-    def _next(self, *, after_failure: bool) -> tuple[Segment, list[Scalars]] | None:
+    def _next(self) -> tuple[Segment, list[Scalars]] | None:
         """The oldest segment that is not written; None at the end."""
         with self._changed:
-            if after_failure and not self._ending:
+            if self._failing and not self._ending:
                 self._changed.wait(self._every)
             while not self._closed and not self._ending:
                 if not self._changed.wait(self._every):

@@ -159,6 +159,8 @@ class Commits:
         snapshot = self._state.capture()
         answers = together(self._collective, lambda: self._write(log.store, snapshot, cursor.step))
         parts = [Part(**json.loads(answer)) for answer in answers]
+        if self._recorder:  # Nobody will make these steps again.
+            self._recorder.settle()
         sequence = int(self._on_rank_0(lambda: self._commit(cursor, parts)))
         self.newest = Newest(sequence, cursor.step)
 

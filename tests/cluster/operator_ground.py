@@ -16,11 +16,11 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from testbed.cluster.fake_nodes import MARK, RUNS_FOR
 from tests.cluster.charts import Chart
+from tests.cluster.definitions import define
 from tests.cluster.manifests import Space
 from tests.cluster.operators import Operator, running
 from tests.cluster.trainingjobs import KINDS
 
-CRD = Path(__file__).parents[2] / "crds" / "insitu.dev_trainingjobs.yaml"
 PROGRAM = "tests.cluster.machine_databases"
 _RELEASE = "insitu"
 _READS = ("get", "list")
@@ -118,8 +118,7 @@ def ground(space: Space, folder: Path, machines: int) -> Iterator[Ground]:
     kubectl, chart = space.cluster.kubectl, Chart(space)
     space.cluster.add_fake_nodes(machines)
     kubectl("label", "namespace", space.name, "pod-security.kubernetes.io/enforce=restricted")
-    kubectl("apply", "--server-side", "--force-conflicts", "-f", str(CRD))
-    kubectl("wait", "--for=condition=Established", f"-f={CRD}", "--timeout=30s")
+    define(space.cluster)
     chart.install("--set", "replicas=0", "--set", "crds.enabled=false")
     space.apply(*(_operator_pod(number) for number in range(2)))
     try:

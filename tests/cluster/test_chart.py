@@ -17,13 +17,13 @@ from insitu_operator.shell.leading.label import LEADER
 from insitu_operator.shell.settings import PREFIX, Settings, read
 from testbed.cluster import Cluster, HelmFailed, KubectlFailed
 from tests.cluster.charts import CHART, Chart, Json, container_of
+from tests.cluster.definitions import CRD, NAME, wait_established
 from tests.cluster.manifests import Space
 from tests.cluster.operators import Operator, running
 
 pytestmark = pytest.mark.cluster
 
 ROOT = Path(__file__).parents[2]
-CRD = "crd/trainingjobs.insitu.dev"
 
 EVERYTHING: Json = {
     "watchNamespaces": ["*"],
@@ -163,7 +163,7 @@ def test_the_schema_is_about_every_value() -> None:
 def test_the_definition_and_jobs_outlive_the_release(chart: Chart) -> None:
     said = chart.install()
     assert f"kubectl -n {chart.space.name} apply -f job.yaml" in said
-    chart.space.kubectl("wait", "--for=condition=Established", CRD, "--timeout=30s")
+    wait_established(chart.space.cluster)
     chart.space.cluster.wait(lambda: submitted(chart.space))
     chart.upgrade("--set", "logLevel=debug")
     assert chart.jobs() == ["digits"]
@@ -175,16 +175,16 @@ def test_the_definition_and_jobs_outlive_the_release(chart: Chart) -> None:
     chart.upgrade("--set", "crds.keep=false")
     chart.uninstall()
     with pytest.raises(KubectlFailed, match="NotFound"):
-        chart.space.kubectl("get", CRD)
+        chart.space.kubectl("get", f"crd/{NAME}")
 
 
 def test_a_definition_that_is_somebody_elses_is_left_alone(chart: Chart) -> None:
-    chart.space.cluster.kubectl("apply", "--server-side", "-f", str(DEFINITION))
+    chart.space.cluster.kubectl("apply", "--server-side", "-f", str(CRD))
     with pytest.raises(HelmFailed, match="invalid ownership metadata"):
         chart.install()
     chart.install("--set", "crds.enabled=false")
     chart.uninstall()
-    chart.space.kubectl("get", CRD)
+    chart.space.kubectl("get", f"crd/{NAME}")
 
 
 def test_the_operator_may_do_what_it_does_and_nothing_else(chart: Chart) -> None:
@@ -276,7 +276,7 @@ def chart(space: Space) -> Iterator[Chart]:
     chart = Chart(space)
     yield chart
     chart.uninstall()
-    space.cluster.kubectl("delete", CRD, "--ignore-not-found")
+    space.cluster.kubectl("delete", f"crd/{NAME}", "--ignore-not-found")
 
 
 @pytest.fixture
@@ -285,7 +285,6 @@ def paper(cluster: Cluster) -> Chart:
     return Chart(Space(cluster, "ml", image=""))
 
 
-DEFINITION = ROOT / "crds" / "insitu.dev_trainingjobs.yaml"
 DIGITS = ROOT / "examples" / "digits" / "job.yaml"
 
 

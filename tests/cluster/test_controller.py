@@ -11,6 +11,7 @@ import pytest
 
 from testbed.cluster import Cluster, Image, layer
 from tests.cluster.accounts import account, rule
+from tests.cluster.definitions import NAME, define
 from tests.cluster.fixed_database import FixedDatabase, topology
 from tests.cluster.job_operators import (
     JobSpace,
@@ -23,8 +24,6 @@ from tests.cluster.manifests import Space
 
 pytestmark = pytest.mark.cluster
 
-CRD = Path(__file__).parents[2] / "crds" / "insitu.dev_trainingjobs.yaml"
-DEFINITION = "crd/trainingjobs.insitu.dev"
 SUPERVISOR = '#!/bin/sh\nshift\nexec "$@"\n'
 READS = (
     rule("get list watch", "trainingjobs", "insitu.dev"),
@@ -51,8 +50,7 @@ def trainer(cluster: Cluster, python: Image, tmp_path_factory: pytest.TempPathFa
 
 @pytest.fixture(scope="module")
 def definition(cluster: Cluster) -> None:
-    cluster.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(CRD))
-    cluster.kubectl("wait", "--for=condition=Established", DEFINITION, "--timeout=30s")
+    define(cluster)
 
 
 @pytest.fixture
@@ -304,7 +302,7 @@ def test_a_job_that_this_version_cant_read_is_said_to_be_so(
     path = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/fromTheFuture"
     patch: dict[str, Any] = {"op": "add", "path": path, "value": {"type": "string"}}
     kubectl = jobs.space.cluster.kubectl
-    kubectl("patch", DEFINITION, "--type=json", "-p", json.dumps([patch]))
+    kubectl("patch", f"crd/{NAME}", "--type=json", "-p", json.dumps([patch]))
     try:
         jobs.until(lambda: "fromTheFuture" in kubectl("explain", "tjob.spec"), "the definition")
         jobs.create(fromTheFuture="x")
@@ -313,7 +311,7 @@ def test_a_job_that_this_version_cant_read_is_said_to_be_so(
         assert not jobs.pods()
     finally:
         remove = {"op": "remove", "path": path}
-        kubectl("patch", DEFINITION, "--type=json", "-p", json.dumps([remove]))
+        kubectl("patch", f"crd/{NAME}", "--type=json", "-p", json.dumps([remove]))
 
 
 def test_a_job_that_has_ended_is_deleted_after_its_time(jobs: JobSpace, running: Running) -> None:

@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from insitu.api import Spec, load_manifest
 from insitu.errors import ConfigurationError
 from testbed.cluster import Cluster, KubectlFailed
+from tests.cluster.definitions import CRD, NAME, define
 from tests.cluster.job_strategies import with_any_text, with_each_fault
 from tests.cluster.manifests import Space
 from tests.cluster.trainingjobs import CASSANDRA, IGNITE, Server, changed
@@ -22,16 +23,13 @@ from tests.cluster.trainingjobs import CASSANDRA, IGNITE, Server, changed
 pytestmark = pytest.mark.cluster
 
 ROOT = Path(__file__).parents[2]
-CRD = ROOT / "crds" / "insitu.dev_trainingjobs.yaml"
-NAME = "trainingjobs.insitu.dev"
 DIGITS = yaml.safe_load((ROOT / "examples" / "digits" / "job.yaml").read_text())
 
 
 @pytest.fixture(scope="module")
 def server(cluster: Cluster) -> Iterator[Server]:
     """Knows the definition until the module ends."""
-    cluster.kubectl("apply", "--server-side", "-f", str(CRD))
-    cluster.kubectl("wait", "--for=condition=Established", f"crd/{NAME}", "--timeout=30s")
+    define(cluster)
     server = Server.of(cluster)
     cluster.wait(lambda: server.complaint(IGNITE))
     yield server

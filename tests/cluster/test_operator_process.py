@@ -20,19 +20,18 @@ from insitu.errors import DatabaseUnavailable
 from insitu_operator.shell.replica import Exit
 from testbed.cluster import Cluster
 from tests.cluster.accounts import account, rule
+from tests.cluster.definitions import CRD, define
 from tests.cluster.manifests import Space
 from tests.cluster.operators import LEASE, inside, running, until
 from tests.cluster.watch_proxy import proxy
 
 ROOT = Path(__file__).parents[2]
-CRD = ROOT / "crds" / "insitu.dev_trainingjobs.yaml"
 DIGITS = yaml.safe_load((ROOT / "examples" / "digits" / "job.yaml").read_text())
 
 
 @pytest.fixture(scope="module")
 def definition(cluster: Cluster) -> Iterator[None]:
-    cluster.kubectl("apply", "--server-side", "-f", str(CRD))
-    cluster.kubectl("wait", "--for=condition=Established", f"-f={CRD}", "--timeout=30s")
+    define(cluster)
     yield
     cluster.kubectl("delete", "-f", str(CRD))
 

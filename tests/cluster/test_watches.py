@@ -17,11 +17,10 @@ from insitu_operator.shell.metrics import Metrics
 from insitu_operator.shell.watching.pulse import SILENT_SECONDS, Pulse
 from insitu_operator.shell.watching.watches import WatchesEnded, watch, watched_paths
 from testbed.cluster import Cluster
+from tests.cluster.definitions import CRD, define
 from tests.cluster.manifests import Space
 from tests.cluster.operators import until
 from tests.cluster.watch_proxy import WatchProxy, proxy
-
-CRD = Path(__file__).parents[2] / "crds" / "insitu.dev_trainingjobs.yaml"
 
 pytestmark = [pytest.mark.cluster, pytest.mark.usefixtures("definition")]
 
@@ -78,8 +77,7 @@ async def watching(
 
 @pytest.fixture(scope="module")
 def definition(cluster: Cluster) -> Iterator[None]:
-    cluster.kubectl("apply", "--server-side", "-f", str(CRD))
-    cluster.kubectl("wait", "--for=condition=Established", f"-f={CRD}", "--timeout=30s")
+    define(cluster)
     yield
     cluster.kubectl("delete", "-f", str(CRD))
 

@@ -78,11 +78,13 @@ class Bench:
 _LONG_LEASE = {"INSITU_LEASE_SECONDS": "90", "INSITU_RENEW_DEADLINE_SECONDS": "60"}
 """What other programs do on this machine must not end an operator in the middle."""
 
+_AS_IN_THE_IMAGE = {"MALLOC_ARENA_MAX": "2", "PROMETHEUS_DISABLE_CREATED_SERIES": "true"}
+
 
 @contextlib.contextmanager
 def bench(ground: Ground, name: str, **variables: str) -> Iterator[Bench]:
     """A new operator, when it leads."""
-    with ground.operator(name, **_LONG_LEASE, **variables) as operator:
+    with ground.operator(name, **_AS_IN_THE_IMAGE, **_LONG_LEASE, **variables) as operator:
         operator.until_it_leads()
         with diary(ground.space.cluster, ground.space.name) as kept:
             yield Bench(ground, operator, kept, _conditions(ground))

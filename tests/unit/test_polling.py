@@ -325,3 +325,12 @@ def test_more_rows_and_the_same_again_are_none() -> None:
     it = _Looks()
     assert not it.then(read(topology()))
     assert not it.then(read(topology(rows=61)))
+
+
+@pytest.mark.parametrize(
+    ("cost", "tables", "pause"), [(0.01, 1, 1.0), (0.01, 50, 5.0), (0.01, 1000, 10.0)]
+)
+def test_many_tables_are_read_more_seldom_so_that_they_leave_the_core_to_the_jobs(
+    cost: float, tables: int, pause: float
+) -> None:
+    assert Cadence(every=1.0, share=0.1, slowest=10.0).pause(cost, tables) == pause

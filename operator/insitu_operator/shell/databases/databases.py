@@ -142,6 +142,7 @@ class Databases:
             self._threads,
             told,
             self._cadence,
+            lambda: len(self._shared),
             self._clock,
         )
         shared = self._shared[table] = _Shared(poller)

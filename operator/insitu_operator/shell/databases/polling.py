@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -38,7 +39,10 @@ class Cadence:
     """Seconds.
 
     Args:
-        every: From the end of one reading to the next.
+        every: From the end of one reading to the next, while few tables are read.
+        share: Of one core, what all readings together should take at most; so many tables, or
+            tables of so many shards, are read more seldom.
+        slowest: They are read that often all the same.
         overdue: One try may take this long before it counts as failed.
         longest_pause: After tries that failed; it doubles up to this.
         reopen: Between two reads of Secrets and Services, which only a failure asks for.
@@ -46,10 +50,17 @@ class Cadence:
     """
 
     every: float = 1.0
+    share: float = 0.1
+    slowest: float = 10.0
     overdue: float = 20.0
     longest_pause: float = 5.0
     reopen: float = 5.0
     longest_reopen: float = 60.0
+
+    def pause(self, cost: float, tables: int) -> float:
+        """Until the next reading, when each of `tables` takes `cost` seconds of a core."""
+        fair = cost * tables / self.share
+        return max(self.every, min(fair, self.slowest))
 
 
 def is_news(before: Look, after: Look) -> bool:
@@ -71,6 +82,7 @@ class Poller:
         threads: In which databases are asked.
         told: Hears of each try with what was known before and after it.
         cadence: How often.
+        tables: How many pollers there are.
         clock: The time of day.
     """
 
@@ -81,12 +93,14 @@ class Poller:
         threads: Executor,
         told: Callable[[Look, Look], None],
         cadence: Cadence,
+        tables: Callable[[], int] = lambda: 1,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._open_source = opened
         self._threads = threads
         self._told = told
         self._cadence = cadence
+        self._tables = tables
         self._clock = clock
         self._line = _Line(open_database)
         self._opened: Opened | None = None
@@ -186,7 +200,9 @@ class Poller:
 
     @property
     def _pause(self) -> float:
-        doubled = self._cadence.every * 2.0 ** min(max(0, self._failures - 1), 10)
+        if not self._failures:
+            return self._cadence.pause(self._line.cost, self._tables())
+        doubled = self._cadence.every * 2.0 ** min(self._failures - 1, 10)
         return min(doubled, max(self._cadence.longest_pause, self._cadence.every))
 
     @property
@@ -196,7 +212,10 @@ class Poller:
 
 
 class _Line:
-    """The open database, which is opened where there is none. Used by one thread at a time."""
+    """The open database, which is opened where there is none. Used by one thread at a time.
+
+    `cost` is what the last reading took, in seconds of a core.
+    """
 
     def __init__(self, open_database: OpenDatabase) -> None:
         self._open_database = open_database
@@ -205,6 +224,7 @@ class _Line:
         self._of: DataSource | None = None
         self._nodes: tuple[DatabaseNode, ...] = ()
         self.source: DataSource | None = None
+        self.cost = 0.0
 
     def topology(self) -> Topology:
         """The columns are checked each time the database is opened."""
@@ -218,7 +238,9 @@ class _Line:
                     assert source is not None
                     self._database = self._open_database(source.also_at(self._nodes))
                     self._database.schema()
+                began = time.thread_time()
                 topology = self._database.topology()
+                self.cost = time.thread_time() - began
             except BaseException:
                 self._drop()
                 raise

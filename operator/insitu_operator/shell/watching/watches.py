@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import aiohttp
 import kopf
@@ -156,6 +156,18 @@ def _body(event: kopf.RawEvent) -> Json:
     return dict(event["object"])
 
 
+class _NoComparison(kopf.DiffBaseStorage):
+    """Nobody asks what changed in an object: the default would copy each one deeply to know."""
+
+    def build(self, **_: object) -> kopf.BodyEssence:
+        return cast("kopf.BodyEssence", {})
+
+    def fetch(self, **_: object) -> None:
+        return None
+
+    def store(self, **_: object) -> None: ...
+
+
 def _settings(inactivity_seconds: float) -> kopf.OperatorSettings:
     settings = kopf.OperatorSettings()
     # Neither CustomResourceDefinitions nor namespaces are looked for: fewer rights.
@@ -169,6 +181,7 @@ def _settings(inactivity_seconds: float) -> kopf.OperatorSettings:
     settings.networking.request_timeout = 30.0
     # An API server that comes back is noticed in two seconds; the default ends at 21.
     settings.networking.error_backoffs = [0.5, 1.0] + [2.0] * 100
+    settings.persistence.diffbase_storage = _NoComparison()
     settings.queueing.idle_timeout = 1.0
     settings.queueing.exit_timeout = 1.0
     # When it ends, kopf would kill this process some time later, whatever else runs here.

@@ -184,31 +184,3 @@ def test_a_node_that_dies_comes_back_and_others_that_come_and_go_are_seen(
 
         cluster.decommission(cluster.nodes[0])
         wait_for(database, lambda topology: len(topology.nodes) == 3 and not topology.moving)
-
-
-@pytest.mark.parametrize(
-    ("snitch", "dynamic", "local"),
-    [
-        ("SimpleSnitch", False, False),
-        ("GossipingPropertyFileSnitch", False, True),
-        ("SimpleSnitch", True, None),
-        ("GossipingPropertyFileSnitch", True, None),
-    ],
-)
-def test_it_is_measured_whether_nodes_read_their_own_copies(
-    fresh_cassandra: Start, snitch: str, dynamic: bool, local: bool | None
-) -> None:
-    """None: whatever the servers' latencies made of it."""
-    cluster = fresh_cassandra(nodes=3, vnodes=4, snitch=snitch, dynamic_snitch=dynamic)
-    found = topology_of(cluster, create(cluster, "measured", 2, rows=100)).locality
-    assert found is not None
-    assert found.share is not None
-    if local is None:
-        assert 0 < found.share <= 1
-    else:
-        assert (found.share == 1) is local
-    assert ("dynamic_snitch: false" in found.remedy) is not (local is True)
-    alone = topology_of(cluster, create(cluster, "single", 1, rows=10)).locality
-    assert alone is not None
-    assert alone.share == 1
-    assert not alone.remedy

@@ -9,10 +9,11 @@ import pytest
 from insitu.api import ConditionType, Reason
 from insitu.errors import AuthenticationError, DatabaseUnavailable, DataLost, InsituError
 from insitu.progress import Progress
+from insitu.topology import MeasuredLocality
 from insitu_operator.core.record import Record
 from insitu_operator.core.summary import short_time
 from insitu_operator.core.unread import unread
-from tests.unit.job_builders import START, Scene
+from tests.unit.job_builders import START, Scene, topology
 
 REPORT = Progress(
     epoch=1,
@@ -91,6 +92,25 @@ def test_one_remote_byte_is_not_all_local() -> None:
     scene = Scene().started().reports(REPORT.model_copy(update={"bytes_remote": 1}), 0)
     scene.reports(REPORT, 1, 2).tick()
     assert scene.job.status.summary.nodes == "3/3 99% local"
+
+
+@pytest.mark.parametrize(
+    ("measured", "percent", "column"),
+    [
+        (None, None, "3/3 local"),
+        (MeasuredLocality(1.0), 100, "3/3 local"),
+        (MeasuredLocality(0.679, "set it"), 67, "3/3 67% local"),
+        (MeasuredLocality(None, "grant it"), None, "3/3 local"),
+    ],
+)
+def test_what_database_nodes_fetch_from_others_is_not_local(
+    measured: MeasuredLocality | None, percent: int | None, column: str
+) -> None:
+    scene = Scene(placement={"locality": "Preferred"})
+    scene.read_as(replace(topology(), locality=measured)).started()
+    status = scene.reports(REPORT).tick().job.status
+    assert status.locality.own_copies_percent == percent
+    assert status.summary.nodes == column
 
 
 def test_trainer_status_speaks_for_all_ranks() -> None:

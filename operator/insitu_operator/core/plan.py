@@ -27,13 +27,16 @@ class Plan:
     """Disjoint and covering: every shard of the topology is in exactly one rank's `shards`.
 
     `topology` is the version the plan was made from. `notes` explains, in sentences a user
-    reads, every remote shard and every imbalance that replicas left no way around.
+    reads, every remote shard and every imbalance that replicas left no way around. `own_copies`
+    is how much of what database nodes are asked for they read from their own copies, 0 to 1, as
+    measured before; None where that goes without saying, or could not be measured.
     """
 
     generation: int
     topology: str
     ranks: tuple[Assigned, ...]
     notes: tuple[str, ...] = ()
+    own_copies: float | None = None
 
     @property
     def world_size(self) -> int:

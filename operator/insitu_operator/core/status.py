@@ -88,7 +88,7 @@ def _counts(world: World) -> WorkerCounts:
 def _locality(world: World) -> LocalityShare:
     if world.record is None:
         return LocalityShare()
-    parts = world.record.plan.ranks
+    parts, own = world.record.plan.ranks, world.record.plan.own_copies
     shards, remote = sum(len(p.shards) for p in parts), sum(len(p.remote) for p in parts)
     reports = [w.progress for w in world.current if w.progress]
     return LocalityShare(
@@ -97,6 +97,8 @@ def _locality(world: World) -> LocalityShare:
         remote=remote,
         bytes_local=sum(p.bytes_local for p in reports),
         bytes_remote=sum(p.bytes_remote for p in reports),
+        # Rounded down: 100 % is a promise.
+        own_copies_percent=None if own is None else int(own * 100),
     )
 
 

@@ -83,6 +83,14 @@ class LocalityShare(Model):
     bytes_remote: Count = Field(
         default=0, description="Bytes read from other nodes so far, in this generation."
     )
+    own_copies_percent: Annotated[int, Field(ge=0, le=100)] | None = Field(
+        default=None,
+        description=(
+            "How much of what database nodes are asked for they read from their own copies, as"
+            " measured before the plan. Absent where a node can only read its own, or nobody"
+            " could measure it."
+        ),
+    )
 
 
 class Metric(Model):

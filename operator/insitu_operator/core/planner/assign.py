@@ -88,6 +88,7 @@ def plan(
         topology=topology.version,
         ranks=parts,
         notes=(*notes(shards, parts, locality), *measured(topology.locality, locality)),
+        own_copies=topology.locality.share if topology.locality else None,
     )
 
 

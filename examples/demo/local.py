@@ -19,6 +19,8 @@ import psutil
 
 from examples.demo.say import accuracy, command, console, insitu, rows_file, say
 from examples.demo.shows import Nodes, Show
+from insitu.progress import read_progress
+from insitu_operator.local.folder import JobFolder
 
 
 def run(show: Show) -> int:
@@ -39,7 +41,7 @@ def run(show: Show) -> int:
         say("Plan: who would read what")
         insitu("plan", job)
         say(f"Train, and kill one trainer after step {show.kill_at_step}")
-        killed = _train(job, kept / "status.json", show.kill_at_step)
+        killed = _train(job, kept, show.kill_at_step)
         say(f"The model it left behind, on {show.held_out}")
         reached = accuracy(work, (kept / "checkpoints").as_uri(), show.example)
         say("The checkpoints it kept")
@@ -69,19 +71,31 @@ def _three_nodes(show: Show) -> Iterator[Nodes]:
         yield cluster
 
 
-def _train(job: Path, status: Path, kill_at_step: int) -> str | None:
+def _train(job: Path, kept: Path, kill_at_step: int) -> str | None:
     """Runs the job and kills one trainer on the way; says which, None if there was no chance."""
-    killed = None
+    killed, at, recovered = None, 0.0, False
     with subprocess.Popen(command("run", job)) as run:
         while run.poll() is None:
-            if killed is None and _step(status) >= kill_at_step and (pid := _trainer(run.pid)):
-                psutil.Process(pid).kill()
-                killed = f"process {pid}"
-                console.print(f"[yellow]kill -9 {pid}[/]: one of the three trainers is gone")
+            if killed is None:
+                step = _step(kept / "status.json")
+                if step >= kill_at_step and (pid := _trainer(run.pid)):
+                    psutil.Process(pid).kill()
+                    killed, at = f"process {pid}", time.monotonic()
+                    console.print(f"[yellow]kill -9 {pid}[/]: one of the three trainers is gone")
+            elif not recovered and _trains_again(kept):
+                recovered = True
+                seconds = time.monotonic() - at
+                console.print(f"[yellow]the next step[/] {seconds:.1f} s after the kill")
             time.sleep(0.02)
     if run.returncode:
         raise SystemExit(f"insitu run ended with exit code {run.returncode}")
     return killed
+
+
+def _trains_again(kept: Path) -> bool:
+    """Whether the second generation has made a step."""
+    progress = read_progress(JobFolder(kept).progress(2, 0))
+    return progress is not None and progress.state != "starting"
 
 
 def _trainer(run: int) -> int | None:

@@ -86,6 +86,7 @@ def read_into(checkpoint: Any, skeleton: Json, tensors: Mapping[str, Tensor]) ->
         try:
             status = checkpoint.read(f"{folder}/{_PREFIX}")
             status.assert_existing_objects_matched()
+            status.expect_partial()  # An optimizer is of no use outside of a training.
         except (AssertionError, ValueError, LookupError) as error:
             raise ConfigurationError(
                 f"the commit does not fit the script's model and optimizer: {error}. Train under "

@@ -14,7 +14,7 @@ def tokens(texts):
 
 def words(texts):
     """Which words there are in each text: (rows, WORDS) of 0 and 1."""
-    return tf.math.bincount(
+    found = tf.math.bincount(
         tokens(texts),
         minlength=WORDS,
         maxlength=WORDS,
@@ -22,6 +22,7 @@ def words(texts):
         axis=-1,
         binary_output=True,
     )
+    return tf.ensure_shape(found, (None, WORDS))
 
 
 def classifier():

@@ -268,6 +268,8 @@ class Cluster:
         folder = self.folder / name
         folder.mkdir(parents=True)
         (folder / "triggers").mkdir()
+        # Libraries that Java unpacks; who is killed leaves them behind.
+        (temporary := folder / "tmp").mkdir()
         (folder / "logback.xml").write_text(configuration.LOGBACK)
         (folder / "cassandra-rackdc.properties").write_text(place.properties)
         (folder / "cassandra.yaml").write_text(
@@ -277,9 +279,10 @@ class Cluster:
         )
         jmx = configuration.jmx_port(self._network.third, number)
         self._jmx_port[name] = jmx
-        command = configuration.java_command(
+        java, *arguments = configuration.java_command(
             self._java, self._settings, self._jars, folder, jmx, bootstrap=bootstrap
         )
+        command = [java, f"-Djava.io.tmpdir={temporary}", *arguments]
         node = Node(name, host, NATIVE_PORT, folder, self._spawner(command, folder))
         self.nodes.append(node)
         return node

@@ -28,7 +28,7 @@ def test_the_manifest_of_an_example_is_accepted(path: Path) -> None:
 
 def test_every_command_of_the_readme_exists() -> None:
     named = set(re.findall(r"^\| `insitu (\w+)", README, re.MULTILINE))
-    assert {"load", "plan", "run", "checkpoints"} == named
+    assert {"load", "plan", "run", "checkpoints", "tensorboard"} == named
     for command in named:
         assert CliRunner().invoke(main, [command, "--help"]).exit_code == 0
 

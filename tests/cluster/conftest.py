@@ -10,10 +10,10 @@ import pytest
 
 from testbed import cluster as kubernetes
 from testbed import images, s3
-from testbed.cluster import Cluster, Image, ignite
+from testbed.cluster import Cluster, Image, cassandra, ignite
+from tests.cluster.databases import CASSANDRA, IGNITE, KINDS
 from tests.cluster.manifests import Space
 from tests.cluster.sites import TABLE, Release, Site, released, restricted
-from tests.databases.jobs import fill
 
 # Nothing may take a node's name for its host name, or its place in the alphabet for its number.
 NAMES = ("quail", "heron", "raven")
@@ -58,9 +58,18 @@ def trainer_image() -> Image:
 
 
 @pytest.fixture(scope="session")
-def equipped(python: Image, operator_image: Image, trainer_image: Image) -> Iterator[Cluster]:
+def tensorflow_image() -> Image:
+    """The same with TensorFlow."""
+    return images.trainer_tensorflow()
+
+
+@pytest.fixture(scope="session")
+def equipped(
+    python: Image, operator_image: Image, trainer_image: Image, tensorflow_image: Image
+) -> Iterator[Cluster]:
     """Three more nodes, with the images of all that a TrainingJob needs."""
-    wanted = [python, ignite.image(), operator_image, trainer_image]
+    databases = [kind.image() for kind in KINDS.values()]
+    wanted = [python, *databases, operator_image, trainer_image, tensorflow_image]
     labels = {name: {"kubernetes.io/hostname": host} for name, host in HOSTS.items()}
     with kubernetes.start(3, node_names=NAMES, labels=labels, images=wanted) as cluster:
         yield cluster
@@ -88,9 +97,12 @@ def strict_space(cluster: Cluster, python: Image) -> Iterator[Space]:
 
 
 @pytest.fixture(scope="session")
-def release(equipped: Cluster, operator_image: Image, trainer_image: Image) -> Iterator[Release]:
+def release(
+    equipped: Cluster, operator_image: Image, trainer_image: Image, tensorflow_image: Image
+) -> Iterator[Release]:
     """The operator there, installed with the chart; it serves all namespaces."""
-    with released(equipped, operator_image, trainer_image) as release:
+    trainers = {"torch": trainer_image, "tensorflow": tensorflow_image}
+    with released(equipped, operator_image, **trainers) as release:
         yield release
 
 
@@ -102,7 +114,19 @@ def shared_ignite(equipped: Cluster) -> Iterator[ignite.Database]:
     """
     with restricted(equipped, "", "ignite") as space:
         database = ignite.start(equipped, space.name)
-        fill(database, TABLE, ROWS)
+        IGNITE.fill(database, TABLE, ROWS)
+        yield database
+
+
+@pytest.fixture(scope="session")
+def shared_cassandra(equipped: Cluster) -> Iterator[cassandra.Database]:
+    """Three pods there, with a table of 500 rows, each on two of them.
+
+    Whoever takes a pod waits until all are back.
+    """
+    with restricted(equipped, "", "cassandra") as space:
+        database = cassandra.start(equipped, space.name)
+        CASSANDRA.fill(database, TABLE, ROWS)
         yield database
 
 

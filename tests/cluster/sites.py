@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from testbed.cluster import Cluster, Image
-from testbed.cluster.ignite import Database
 from tests.cluster.charts import Chart
+from tests.cluster.databases import IGNITE, Database, Kind
 from tests.cluster.manifests import Space
 from tests.cluster.submitted import PATIENCE_SECONDS, Submitted
 from tests.cluster.trainingjobs import KINDS
@@ -93,15 +93,19 @@ class Release:
 
 
 @contextmanager
-def released(cluster: Cluster, operator: Image, trainer: Image) -> Iterator[Release]:
-    """`helm install`, and its end. Its jobs run in `trainer` if they name no image."""
+def released(cluster: Cluster, operator: Image, **trainers: Image) -> Iterator[Release]:
+    """`helm install`, and its end. Jobs that name no image run in that of their framework."""
     with restricted(cluster, operator.name, "insitu") as space:
         release = Release(Chart(space))
         values = [
             "replicas=1",
             "watchNamespaces={*}",
             *_image("images.operator", operator),
-            *_image("images.trainers.torch", trainer),
+            *(
+                v
+                for name, image in trainers.items()
+                for v in _image(f"images.trainers.{name}", image)
+            ),
         ]
         settings = [f"--set={value}" for value in values]
         release.chart.install(*settings, "--wait", f"--timeout={PATIENCE_SECONDS:.0f}s")
@@ -113,10 +117,14 @@ def released(cluster: Cluster, operator: Image, trainer: Image) -> Iterator[Rele
 
 @dataclass(frozen=True)
 class Site:
-    """A namespace with a Service that leads to an Ignite cluster, and an image for trainers."""
+    """A namespace with a Service that leads to a database, and an image for trainers."""
 
     space: Space
-    service: str = "ignite"
+    kind: Kind = IGNITE
+
+    @property
+    def service(self) -> str:
+        return self.kind.name
 
     def submit(self, name: str = "job", **spec: Any) -> Submitted:
         """Applies the job. `spec` replaces whole parts of one that ends well at once."""
@@ -131,8 +139,7 @@ class Site:
 
     def data(self, table: str = TABLE, **reach: Any) -> Json:
         """`spec.data`."""
-        service = {"name": self.service, "port": 10800}
-        return {"ignite": {"service": service, "cache": table, **reach}}
+        return self.kind.data(self.service, table, **reach)
 
     def trainer(self, *command: str, **trainer: Any) -> Json:
         """`spec.trainer` of a command that knows nothing of training."""

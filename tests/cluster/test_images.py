@@ -18,6 +18,18 @@ import os, torch, insitu.torch
 print(os.getuid(), torch.ones(3, 4).matmul(torch.ones(4)).sum().item())
 """
 
+_TRAIN_TENSORFLOW = """
+import os, insitu.tensorflow
+from insitu.tensorflow.require import tensorflow
+tf = tensorflow()
+print(os.getuid(), tf.reduce_sum(tf.ones((3, 4)) @ tf.ones((4, 1))).numpy())
+"""
+
+_ASK = """
+import insitu.databases.cassandra, insitu.databases.ignite
+print('ready to ask both')
+"""
+
 _STORE = """
 from insitu.checkpoint import open_store, probe
 store = open_store('s3://checkpoints/team')
@@ -79,6 +91,21 @@ def test_a_trainer_runs_torch_without_any_privilege(strict: Space, trainer_image
     assert output(strict, trainer_image, *command) == "10001 12.0\n"
 
 
+def test_a_trainer_runs_tensorflow_without_any_privilege(
+    strict: Space, tensorflow_image: Image
+) -> None:
+    command = ("insitu-run", "--", "python", "-c", _TRAIN_TENSORFLOW)
+    assert output(strict, tensorflow_image, *command).endswith("10001 12.0\n")
+
+
+@pytest.mark.parametrize("image", ["operator_image", "trainer_image", "tensorflow_image"])
+def test_each_image_has_what_asks_either_database(
+    strict: Space, image: str, request: pytest.FixtureRequest
+) -> None:
+    found = output(strict, request.getfixturevalue(image), "python", "-c", _ASK)
+    assert found == "ready to ask both\n"
+
+
 def test_a_trainer_has_no_compiler_and_no_installer(strict: Space, trainer_image: Image) -> None:
     found = output(strict, trainer_image, "sh", "-c", "command -v gcc pip uv; id -u")
     assert found == "10001\n"
@@ -104,8 +131,8 @@ def test_the_operators_image_has_the_operator(strict: Space, operator_image: Ima
 
 
 def test_only_small_layers_lie_above_the_packages(
-    operator_image: Image, trainer_image: Image
+    operator_image: Image, trainer_image: Image, tensorflow_image: Image
 ) -> None:
-    for image in (operator_image, trainer_image):
+    for image in (operator_image, trainer_image, tensorflow_image):
         _, _, _, packages, *code = [layer.stat().st_size for layer in image.layers]
         assert sum(code) < 10 << 20 < packages

@@ -13,17 +13,34 @@ from typing import Any
 import pytest
 
 from testbed import s3
-from testbed.cluster import ignite
+from testbed.cluster import Image
 from tests.audit import committed, lineage, once_each
 from tests.cluster.conftest import ROWS
+from tests.cluster.databases import KINDS, Database
+from tests.cluster.manifests import Space
 from tests.cluster.sites import Release, Site
 from tests.cluster.submitted import Json, Submitted
 from tests.cluster.witness import Witness, witness
 
-pytestmark = [pytest.mark.cluster, pytest.mark.ignite, pytest.mark.timeout(1200)]
+pytestmark = [
+    pytest.mark.cluster,
+    pytest.mark.ignite,
+    pytest.mark.cassandra,
+    pytest.mark.timeout(1200),
+]
 
-SCRIPT = Path(__file__).with_name("trainer_script.py")
+SCRIPTS = {"Torch": "trainer_script.py", "TensorFlow": "tensorflow_script.py"}
 EPOCHS = 3
+
+on_both = pytest.mark.parametrize("ground", KINDS, indirect=True)
+
+
+@dataclass(frozen=True)
+class Ground:
+    """A database, and its own namespace, where the jobs are."""
+
+    site: Site
+    database: Database
 
 
 @dataclass(frozen=True)
@@ -36,6 +53,7 @@ class Training:
     job: Submitted
     witness: Witness
     store: str
+    database: Database
 
     def committed(self) -> Counter[tuple[int, int]]:
         """How often each (epoch, id) entered the parameters of the newest commit."""
@@ -52,43 +70,60 @@ class Training:
         return status
 
 
+@pytest.fixture
+def ground(request: pytest.FixtureRequest, release: Release, trainer_image: Image) -> Ground:
+    """Of the kind that the test asks for; Ignite if it does not."""
+    kind = KINDS[getattr(request, "param", "ignite")]
+    database: Database = request.getfixturevalue(f"shared_{kind.name}")
+    space = Space(release.chart.space.cluster, database.namespace, trainer_image.name)
+    return Ground(Site(space, kind), database)
+
+
+@pytest.fixture
+def framework() -> str:
+    return "Torch"
+
+
 @contextmanager
-def training(site: Site, store: str, checkpoint: Json) -> Iterator[Training]:
+def training(ground: Ground, framework: str, store: str, checkpoint: Json) -> Iterator[Training]:
     """Holds rank 0 up in the middle of the first epoch, two steps after a commit."""
-    name = f"job-{secrets.token_hex(2)}"
+    site, name = ground.site, f"job-{secrets.token_hex(2)}"
     with witness(site.space.cluster.host) as heard:
         heard.hold(generation=1, rank=0, step=7)
-        code = {"train.py": SCRIPT.read_text()}
+        code = {"train.py": Path(__file__).with_name(SCRIPTS[framework]).read_text()}
         config_map = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}}
         site.space.apply(config_map | {"data": code})
         job = site.submit(
             name,
             data=site.data(columns=["id", "x"]),
             trainer={
+                "framework": framework,
                 "command": ["python", "train.py"],
                 "source": {"configMap": {"name": name}},
                 "env": [{"name": "TEST_WITNESS", "value": heard.url}],
-                "resources": {"requests": {"cpu": "50m"}, "limits": {"memory": "1Gi"}},
+                "resources": {"requests": {"cpu": "50m"}, "limits": {"memory": "2Gi"}},
             },
             training={"epochs": EPOCHS, "globalBatchSize": 64, "seed": 3},
             checkpoint={"everySteps": 5, "keepLast": 100, "store": checkpoint},
         )
         try:
-            yield Training(job, heard, store)
+            yield Training(job, heard, store, ground.database)
             job.delete()
         finally:
             site.space.kubectl("delete", "tjob", name, "--ignore-not-found", "--wait=false")
 
 
 @pytest.fixture
-def on_s3(home: Site, store: s3.Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Training]:
+def on_s3(
+    ground: Ground, framework: str, store: s3.Server, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Training]:
     """With checkpoints in a bucket."""
     bucket = f"bucket-{secrets.token_hex(4)}"
     store.create_bucket(bucket)
     for name, value in store.environment.items():
         monkeypatch.setenv(name, value)
     keys = {"accessKeyId": store.access_key, "secretAccessKey": store.secret_key}
-    home.space.apply(
+    ground.site.space.apply(
         {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s3"}, "stringData": keys}
     )
     described = {
@@ -98,20 +133,20 @@ def on_s3(home: Site, store: s3.Server, monkeypatch: pytest.MonkeyPatch) -> Iter
         "region": store.region,
         "credentials": {"secretName": "s3"},
     }
-    with training(home, f"s3://{bucket}/runs", {"s3": described}) as found:
+    with training(ground, framework, f"s3://{bucket}/runs", {"s3": described}) as found:
         yield found
 
 
 @pytest.fixture
-def on_a_volume(home: Site) -> Iterator[Training]:
+def on_a_volume(ground: Ground, framework: str) -> Iterator[Training]:
     """With checkpoints in a volume that all nodes share."""
-    name = f"volume-{secrets.token_hex(4)}"
-    folder = home.space.cluster.folder / name
+    space, name = ground.site.space, f"volume-{secrets.token_hex(4)}"
+    folder = space.cluster.folder / name
     folder.mkdir()
     folder.chmod(0o777)
     size: dict[str, Any] = {"accessModes": ["ReadWriteMany"], "storageClassName": ""}
     try:
-        home.space.cluster.kubectl.apply(
+        space.cluster.kubectl.apply(
             {
                 "apiVersion": "v1",
                 "kind": "PersistentVolume",
@@ -119,7 +154,7 @@ def on_a_volume(home: Site) -> Iterator[Training]:
                 "spec": size | {"capacity": {"storage": "1Gi"}, "hostPath": {"path": str(folder)}},
             }
         )
-        home.space.apply(
+        space.apply(
             {
                 "apiVersion": "v1",
                 "kind": "PersistentVolumeClaim",
@@ -128,13 +163,14 @@ def on_a_volume(home: Site) -> Iterator[Training]:
             }
         )
         claim = {"persistentVolumeClaim": {"claimName": name, "path": "runs"}}
-        with training(home, f"file://{folder}/runs", claim) as found:
+        with training(ground, framework, f"file://{folder}/runs", claim) as found:
             yield found
     finally:
-        home.space.kubectl("delete", "pvc", name, "--ignore-not-found", "--wait=false")
-        home.space.cluster.kubectl("delete", "pv", name, "--wait=false")
+        space.kubectl("delete", "pvc", name, "--ignore-not-found", "--wait=false")
+        space.cluster.kubectl("delete", "pv", name, "--wait=false")
 
 
+@on_both
 def test_a_trainer_that_is_told_to_leave_costs_no_row(on_s3: Training) -> None:
     on_s3.witness.until_held()
     on_s3.job.delete_pod(1)
@@ -149,17 +185,26 @@ def test_a_trainer_that_is_killed_costs_no_row(on_a_volume: Training) -> None:
     assert (status["restarts"], status["generation"]) == (1, 2)
 
 
-def test_a_database_pod_that_is_lost_costs_no_row(
-    on_s3: Training, shared_ignite: ignite.Database
-) -> None:
+@on_both
+def test_a_database_pod_that_is_lost_costs_no_row(on_s3: Training) -> None:
     on_s3.witness.until_held()
-    beside = on_s3.job.status["nodes"][2]["databaseNode"]
-    shared_ignite.delete(beside)
+    machine = on_s3.job.machines()[2]
+    beside = next(pod.name for pod in on_s3.database.pods if pod.node == machine)
+    on_s3.database.delete(beside)
     try:
         status = on_s3.ends_with_every_row_once()
         assert status["generation"] > 1
     finally:
-        shared_ignite.wait_settled(240)
+        on_s3.database.wait_settled(240)
+
+
+@pytest.mark.parametrize("framework", ["TensorFlow"])
+@pytest.mark.parametrize("ground", ["cassandra"], indirect=True)
+def test_a_tensorflow_worker_that_is_killed_costs_no_row(on_s3: Training) -> None:
+    on_s3.witness.until_held()
+    on_s3.job.delete_pod(1, "--force", "--grace-period=0")
+    status = on_s3.ends_with_every_row_once()
+    assert (status["restarts"], status["generation"]) == (1, 2)
 
 
 def test_a_job_that_is_suspended_and_resumed_costs_no_row(on_a_volume: Training) -> None:

@@ -168,8 +168,9 @@ def test_room_that_other_pods_take_up(guest: Site) -> None:
         taker = guest.submit("taker", trainer=guest.trainer(*WAIT, resources=limits))
         taker.until("Running")
         job = guest.submit(trainer=guest.trainer("true", resources=limits))
-        said = job.until_says("Starting", "Unschedulable", f"Insufficient {GPU}")
-        assert any(f" on {name}: Unschedulable" in said for name in NAMES)
+        said = job.until_says("MachineNotReady", f"has too little {GPU}")
+        assert "of which other pods request 1" in said
+        assert job.machines() == {}
         taker.delete()
         job.until_complete()
 

@@ -225,6 +225,11 @@ def test_in_other_namespaces_it_may_only_care_for_jobs(chart: Chart) -> None:
     assert chart.rights("default") == WITHOUT_NAMESPACE | named
 
 
+def test_the_right_to_see_the_pods_of_others_can_be_withheld(chart: Chart) -> None:
+    chart.install("--set", "watchNamespaces={default}", "--set", "rbac.allPods=false")
+    assert ("list", "pods", "") not in chart.rights(chart.space.name)
+
+
 def test_it_may_care_for_jobs_everywhere_when_asked_to(chart: Chart) -> None:
     chart.install("--set", "watchNamespaces={*}")
     assert chart.rights(chart.space.name) == WITHOUT_NAMESPACE | OWN | JOBS
@@ -250,8 +255,10 @@ def rights(verbs: str, resource: str, name: str = "") -> set[tuple[str, str, str
     return {(verb, resource, name) for verb in verbs.split()}
 
 
-WITHOUT_NAMESPACE = rights("get list watch", "nodes") | rights(
-    "create", "tokenreviews.authentication.k8s.io"
+WITHOUT_NAMESPACE = (
+    rights("get list watch", "nodes")
+    | rights("list", "pods")
+    | rights("create", "tokenreviews.authentication.k8s.io")
 )
 OWN = (
     rights("create", "leases.coordination.k8s.io")

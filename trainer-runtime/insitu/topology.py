@@ -96,12 +96,12 @@ class Topology:
         """Nodes by id."""
         return {node.id: node for node in self.nodes}
 
-    @property
+    @cached_property
     def orphans(self) -> tuple[ShardId, ...]:
         """Shards that no live node holds a readable copy of. Training must not start."""
         return tuple(shard.id for shard in self.shards if not shard.readable)
 
-    @property
+    @cached_property
     def moving(self) -> tuple[ShardId, ...]:
         """Shards with a copy under way: another topology is about to follow this one."""
         return tuple(shard.id for shard in self.shards if shard.moving)

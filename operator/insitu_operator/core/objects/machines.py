@@ -16,16 +16,13 @@ from insitu.topology import DatabaseNode, NodeId, Topology
 from insitu_operator.core.objects.names import HOSTNAME
 from insitu_operator.core.objects.owners import Json
 from insitu_operator.core.objects.quantities import quantity, words
+from insitu_operator.core.objects.room import Amounts
 from insitu_operator.core.objects.taints import REPELLING, Taint, tolerated
 from insitu_operator.core.objects.times import instant
 from insitu_operator.core.observed import Machine
 from insitu_operator.core.record import Record
 
 _CORDON = Taint("node.kubernetes.io/unschedulable", "NoSchedule")
-
-Amounts = Mapping[str, Decimal]
-"""Resource to value in units."""
-
 
 @dataclass(frozen=True)
 class NodeState:

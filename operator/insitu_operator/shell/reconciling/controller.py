@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Protocol
 
 from pydantic import ValidationError
@@ -21,10 +22,11 @@ from insitu.api import CONTROLLER, GROUP, KIND, VERSION, ConditionType, Reason, 
 from insitu.api.complaints import complaints
 from insitu.errors import ConfigurationError, InsituError
 from insitu.progress import Heartbeat
+from insitu.topology import NodeId
 from insitu_operator.core.decision import CreateWorkers, Decision, DeleteJob
 from insitu_operator.core.objects.machines import endpoints, place
 from insitu_operator.core.objects.settings import TrainerSettings
-from insitu_operator.core.observed import Observed
+from insitu_operator.core.observed import Machine, Observed
 from insitu_operator.core.reconcile import reconcile
 from insitu_operator.core.refit import refitted
 from insitu_operator.kubernetes import Api, ApiProblem, Json
@@ -35,6 +37,7 @@ from insitu_operator.shell.reconciling.actions import LEAVING_SECONDS, Actions, 
 from insitu_operator.shell.reconciling.gathering import (
     interest,
     missing_places,
+    needs_room,
     newest_commit,
     workers,
 )
@@ -49,6 +52,7 @@ from insitu_operator.shell.reconciling.problems import (
 )
 from insitu_operator.shell.reconciling.recall import pods_of, recall
 from insitu_operator.shell.reconciling.reporter import Reporter
+from insitu_operator.shell.reconciling.room import Room
 from insitu_operator.shell.watching.sight import Sight
 
 LONGEST_WAIT_SECONDS = 30.0
@@ -107,6 +111,7 @@ class Controller:
         self._heartbeats = heartbeats
         self._clock = clock
         self._monotonic = monotonic
+        self._room = Room(api, monotonic)
         self._actions = Actions(api, settings, sight.expect, monotonic)
         self._reporter = Reporter(api, sight, Herald(api, instance))
         self._memories: dict[Key, Memory] = {}
@@ -205,11 +210,15 @@ class Controller:
         memory.commit = newest_commit(job, ranks, memory.commit, now)
         service = job.spec.data.reach.service
         slices = self._sight.slices(job.metadata.namespace, service.name) if service else ()
-        machines = (
-            place(job.spec, reading.topology, endpoints(slices), nodes, record=record)
-            if reading
-            else {}
-        )
+        machines: Mapping[NodeId, Machine] = {}
+        if reading:
+            put = partial(
+                place, job.spec, reading.topology, endpoints(slices), nodes, record=record
+            )
+            machines = put()
+            if needs_room(job, ranks):
+                names = [machine.name for machine in machines.values() if machine.name]
+                machines = put(used=await self._room.taken(names, uid))
         observed = Observed(
             job=job,
             record=record,

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 
 from insitu.api import TrainingJob
 from insitu.api.status import CheckpointStatus
 from insitu.progress import Heartbeat
-from insitu_operator.core.objects.machines import NodeState
+from insitu_operator.core.objects.machines import NodeState, requests
 from insitu_operator.core.objects.mounts import store_url
 from insitu_operator.core.objects.pods import generation_of, rank_of, worker
 from insitu_operator.core.observed import State, Worker
@@ -61,7 +61,16 @@ def interest(job: TrainingJob, found: Iterable[Worker], *, needs_database: bool)
     ranks = tuple(found)
     service = job.spec.data.reach.service
     named = Service(job.metadata.namespace, service.name) if service and needs_database else None
-    settled = ranks and all(w.state is not State.WAITING and w.machine for w in ranks)
-    if not needs_database or settled:
+    if not needs_database or _settled(ranks):
         return Interest(frozenset(w.machine for w in ranks if w.machine), named)
     return Interest(None, named)
+
+
+def needs_room(job: TrainingJob, found: Iterable[Worker]) -> bool:
+    """Whether its trainers request something, and have yet to be put on their machines."""
+    return bool(requests(job.spec.trainer)) and not _settled(tuple(found))
+
+
+def _settled(ranks: Sequence[Worker]) -> bool:
+    """Whether there are some, and all of them are on a machine."""
+    return bool(ranks) and all(w.state is not State.WAITING and w.machine for w in ranks)

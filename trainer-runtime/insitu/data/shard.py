@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from insitu.data.cursor import Block
 from insitu.data.order import Order
+from insitu.data.take import take
 from insitu.databases import ShardStream
 from insitu.errors import DataChanged, ProtocolError
 from insitu.topology import ShardId
@@ -143,7 +144,7 @@ class OpenShard:
             return None
         number = (self.taken - drop) // self._order.block_rows
         order = self._order.permutation(self._epoch, self.shard, number, block.num_rows)
-        return block.take(pa.array(order[drop:]))
+        return take(block, order[drop:])
 
     def _check_same_end(self) -> None:
         """Rows that came or went inside of a block that is partly taken shift its permutation."""

@@ -89,5 +89,7 @@ def dataset(
 
 
 def batched(blocks: Any, rows: int) -> Any:
-    """Blocks of whole batches cut into batches of `rows` rows, the next ones read ahead."""
-    return with_options(blocks.rebatch(rows).prefetch(2))
+    """Blocks of whole batches cut into batches of `rows` rows. The next block is read and the next
+    batches are cut while one is used.
+    """
+    return with_options(blocks.prefetch(1).rebatch(rows).prefetch(2))

@@ -20,10 +20,11 @@ def misfit(plan: Plan, topology: Topology, locality: Locality) -> str:
         more = f" and {len(gone) - 5} more" if len(gone) > 5 else ""
         return f"database node {ranks}{more} went away"
     owners = {shard.id: shard.owners for shard in topology.shards}
-    if owners.keys() != plan.rank_of.keys():
+    planned = plan.rank_of.keys()
+    if owners.keys() != planned:
         return (
-            f"the table has {len(owners)} shards, not the {len(plan.rank_of)} that were planned"
-            if len(owners) != len(plan.rank_of)
+            f"the table has {len(owners)} shards, not the {len(planned)} that were planned"
+            if len(owners) != len(planned)
             else "the table's shards have other names than those that were planned"
         )
     if locality is Locality.IGNORED:

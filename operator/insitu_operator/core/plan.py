@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 
 from insitu.topology import NodeId, ShardId
 
@@ -42,9 +41,9 @@ class Plan:
     def world_size(self) -> int:
         return len(self.ranks)
 
-    @cached_property
+    @property
     def rank_of(self) -> Mapping[ShardId, int]:
-        """The rank that reads each shard."""
+        """The rank that reads each shard. Not kept: plans live as long as jobs, by the hundred."""
         return {shard: part.rank for part in self.ranks for shard in part.shards}
 
     @property

@@ -50,7 +50,7 @@ class Cadence:
     """
 
     every: float = 1.0
-    share: float = 0.1
+    share: float = 0.05
     slowest: float = 10.0
     overdue: float = 20.0
     longest_pause: float = 5.0

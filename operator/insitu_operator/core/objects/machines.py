@@ -24,6 +24,7 @@ from insitu_operator.core.record import Record
 
 _CORDON = Taint("node.kubernetes.io/unschedulable", "NoSchedule")
 
+
 @dataclass(frozen=True)
 class NodeState:
     """What placement looks at of a Kubernetes Node; equal as long as nothing of that changed.

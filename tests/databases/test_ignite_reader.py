@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import threading
-import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeAlias
@@ -28,6 +27,7 @@ from insitu.databases.ignite.reading.reader import IgniteReader, IgniteStream
 from insitu.errors import ConfigurationError, DatabaseUnavailable, NotOwner
 from insitu.topology import DatabaseNode, NodeId, Shard, ShardId
 from testbed.ignite import Cluster
+from tests.databases.waiting import until
 
 pytestmark = pytest.mark.ignite
 
@@ -93,13 +93,6 @@ def read(reader: IgniteReader, shards: Sequence[Shard], ahead: int = 8) -> list[
         if number + ahead < len(shards):
             streams.append(reader.open(shards[number + ahead].id))
     return found
-
-
-def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.02)
 
 
 @pytest.mark.parametrize("partitions", [1, 7, 1024])

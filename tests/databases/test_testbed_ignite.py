@@ -24,7 +24,6 @@ Start = Callable[..., Cluster]
 STARTS_AND_WAITS = """
 import sys
 from testbed.ignite import start
-from tests.databases.waiting import until
 with start(nodes=1) as cluster:
     print(cluster.nodes[0].pid, flush=True)
     sys.stdin.read()

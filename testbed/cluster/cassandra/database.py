@@ -15,7 +15,7 @@ from testbed.cassandra.configuration import NATIVE_PORT, Settings
 from testbed.cassandra.jars import jars
 from testbed.cluster import stateful_sets
 from testbed.cluster.cassandra.image import image
-from testbed.cluster.cassandra.manifests import Deployment, manifests
+from testbed.cluster.cassandra.manifests import Deployment, manifests, volumes
 from testbed.cluster.cluster import Cluster
 from testbed.cluster.stateful_sets import Pod
 
@@ -55,17 +55,18 @@ def start(
     Raises:
         StartFailed: that did not come about in time; the message says which pod lacks what.
     """
-    volumes = cluster.folder / "volumes" / namespace
+    folder = cluster.folder / "volumes" / namespace
     settings = Settings(vnodes=vnodes, heap_mb=heap_mb, authentication=authentication)
     deployment = Deployment(
-        namespace, image().name, jars(), volumes, name, replicas, tuple(nodes), spread, settings
+        namespace, image().name, jars(), folder, name, replicas, tuple(nodes), spread, settings
     )
     for pod in deployment.pods:
-        folder = volumes / pod
-        folder.mkdir(parents=True)
-        folder.chmod(0o777)  # Pods write as a user that this machine does not know.
-    cluster.kubectl.apply(*manifests(deployment))
+        (folder / pod).mkdir(parents=True)
+        (folder / pod).chmod(0o777)  # Pods write as a user that this machine does not know.
+    cluster.kubectl.apply(*volumes(deployment))
     database = Database(cluster, deployment)
+    cluster.wait(database.unbound)
+    cluster.kubectl.apply(*manifests(deployment))
     database.wait_ready()
     return database
 
@@ -129,6 +130,13 @@ class Database:
     def delete(self, pod: str) -> None:
         """Has a pod replaced by one of the same name; returns when the old one is gone."""
         self.cluster.kubectl("delete", "pod", "-n", self.namespace, pod)
+
+    def unbound(self) -> str | None:
+        """A problem while a claim has no volume."""
+        labels = stateful_sets.selector(self.deployment.labels)
+        claims = self.cluster.kubectl.items("pvc", "-n", self.namespace, "-l", labels)
+        phases = {claim["metadata"]["name"]: claim["status"].get("phase") for claim in claims}
+        return None if set(phases.values()) == {"Bound"} else f"claims are {phases}"
 
     def wait_ready(self, timeout: float = _BOOT_SECONDS) -> None:
         """Returns when all pods are Ready, and each sees exactly all of them, and sees them up.

@@ -30,6 +30,8 @@ _OTHER_MB = 500
 _FRESH_NAMES = ("-Dsun.net.inetaddr.ttl=1", "-Dsun.net.inetaddr.negative.ttl=0")
 # A container has no locale, and its /tmp is read-only.
 _SURROUNDINGS = ("-Dfile.encoding=UTF-8", f"-Djava.io.tmpdir={_DATA}/scratch", "-XX:-UsePerfData")
+_CLAIM = "data"
+_ACCESS: dict[str, Any] = {"accessModes": ["ReadWriteOnce"], "storageClassName": ""}
 _SIZE = {"requests": {"storage": "1Gi"}}
 
 
@@ -76,7 +78,7 @@ class Deployment:
 
 
 def manifests(deployment: Deployment) -> list[dict[str, Any]]:
-    """ConfigMap, volumes, the Services for clients and for the nodes, and the StatefulSet."""
+    """ConfigMap, the Services for clients and for the nodes, and the StatefulSet."""
     labels = deployment.labels
     documents = [
         _config_map(deployment),
@@ -88,12 +90,21 @@ def manifests(deployment: Deployment) -> list[dict[str, Any]]:
             labels,
             deployment.replicas,
             _pod(deployment),
-            [_claim()],
+            [{"metadata": {"name": _CLAIM}, "spec": _claim()}],
         ),
     ]
     for document in documents:
         document["metadata"]["namespace"] = deployment.namespace
-    return [*_volumes(deployment), *documents]
+    return documents
+
+
+def volumes(deployment: Deployment) -> list[dict[str, Any]]:
+    """A volume and its claim for each pod, as the StatefulSet calls them.
+
+    They are of the machine below all nodes, so that a pod finds its own wherever it runs. Create
+    them first: the scheduler looks only every few minutes at a pod whose claim was not bound.
+    """
+    return [part for pod in deployment.pods for part in _volume(deployment, pod)]
 
 
 def _config_map(deployment: Deployment) -> dict[str, Any]:
@@ -122,30 +133,33 @@ def _yaml(deployment: Deployment, host: str, seeds: Sequence[str], owned: Sequen
     )
 
 
-def _volumes(deployment: Deployment) -> list[dict[str, Any]]:
-    """Those of the machine below all nodes, so that a pod finds its own wherever it runs."""
-    return [
-        {
-            "apiVersion": "v1",
-            "kind": "PersistentVolume",
-            "metadata": {"name": f"{deployment.namespace}-{pod}"},
-            "spec": {
-                **_access(),
-                "capacity": _SIZE["requests"],
-                "claimRef": {"namespace": deployment.namespace, "name": f"data-{pod}"},
-                "hostPath": {"path": str(deployment.volumes / pod)},
-            },
-        }
-        for pod in deployment.pods
-    ]
+def _volume(deployment: Deployment, pod: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    name, claim = f"{deployment.namespace}-{pod}", f"{_CLAIM}-{pod}"
+    volume = {
+        "apiVersion": "v1",
+        "kind": "PersistentVolume",
+        "metadata": {"name": name},
+        "spec": {
+            **_ACCESS,
+            "capacity": _SIZE["requests"],
+            "claimRef": {"namespace": deployment.namespace, "name": claim},
+            "hostPath": {"path": str(deployment.volumes / pod)},
+        },
+    }
+    return volume, {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": {
+            "name": claim,
+            "namespace": deployment.namespace,
+            "labels": deployment.labels,
+        },
+        "spec": {**_claim(), "volumeName": name},
+    }
 
 
 def _claim() -> dict[str, Any]:
-    return {"metadata": {"name": "data"}, "spec": {**_access(), "resources": _SIZE}}
-
-
-def _access() -> dict[str, Any]:
-    return {"accessModes": ["ReadWriteOnce"], "storageClassName": ""}
+    return {**_ACCESS, "resources": _SIZE}
 
 
 def _pod(deployment: Deployment) -> dict[str, Any]:
@@ -179,6 +193,6 @@ def _container(deployment: Deployment) -> dict[str, Any]:
         },
         "volumeMounts": [
             {"name": "configuration", "mountPath": _CONFIGURATION, "readOnly": True},
-            {"name": "data", "mountPath": _DATA},
+            {"name": _CLAIM, "mountPath": _DATA},
         ],
     }

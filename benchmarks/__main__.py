@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 
-from benchmarks import cassandra_read, ignite_read, planner
+from benchmarks import cassandra_read, ignite_read, planner, tensorflow_feed
 
 
 def main() -> None:
@@ -18,6 +18,9 @@ def main() -> None:
         plan = database.quick_plan() if arguments.quick else database.full_plan()
         for result in database.run(plan):
             print(result.line(), flush=True)
+    feed = tensorflow_feed.quick_plan() if arguments.quick else tensorflow_feed.full_plan()
+    for result in tensorflow_feed.run(feed):
+        print(result.line(), flush=True)
     if not arguments.quick:
         for line in planner.lines():
             print(json.dumps(line), flush=True)

@@ -9,7 +9,7 @@ import contextlib
 import os
 import platform
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
@@ -19,14 +19,15 @@ import pyarrow as pa
 
 from benchmarks.results import Result, compare
 from insitu.contract.assignment import Assignment
-from insitu.databases import connect
+from insitu.databases import DataSource, connect
 from insitu.tensorflow.dataset import batched
 from insitu.tensorflow.feed import Feed
 from insitu.tensorflow.leaves import leaves
 from insitu.tensorflow.pipeline import batches_of_rows
 from insitu.tensorflow.reading import Reading
 from insitu.tensorflow.require import tensorflow
-from testbed.ignite import Cluster, start
+from insitu.topology import Topology
+from testbed import cassandra, ignite
 
 _BATCH = 512
 _FLOATS = 128
@@ -42,15 +43,31 @@ class Plan:
     rounds: int
 
 
-FULL = Plan(rows=200_000, generated=5_000, rounds=5)
-QUICK = Plan(rows=4_096, generated=100, rounds=2)
+def full_plan() -> Plan:
+    """Some minutes, most of them in which Cassandra takes the rows in."""
+    return Plan(rows=200_000, generated=5_000, rounds=5)
+
+
+def quick_plan() -> Plan:
+    """Only to see that it runs; its numbers mean nothing."""
+    return Plan(rows=4_096, generated=100, rounds=2)
 
 
 def run(plan: Plan) -> Iterator[Result]:
-    """In memory first, then from one real Ignite node."""
+    """In memory first, then from one real node of each database."""
     yield from in_memory(plan)
-    with start(nodes=1, heap_mb=512, region_mb=1024, partitions=[64], fast=True) as cluster:
-        yield from from_ignite(plan, cluster)
+    with ignite.start(nodes=1, heap_mb=512, region_mb=1024, partitions=[64], fast=True) as found:
+        source = found.source("FEED")
+        yield from from_database(plan, source, {"template": "p64", "backups": "0"})
+    with cassandra.start(nodes=1, heap_mb=1024, fast=True) as nodes:
+        nodes.keyspace("bench")
+        source = nodes.source("bench.feed")
+        yield from from_database(plan, source, {}, lambda: _settle(nodes))
+
+
+def _settle(cluster: cassandra.Cluster) -> None:
+    for task in ("flush", "compact"):
+        cluster.nodetool(cluster.nodes[0], task, "bench")
 
 
 def in_memory(plan: Plan) -> Iterator[Result]:
@@ -93,18 +110,46 @@ def in_memory(plan: Plan) -> Iterator[Result]:
     )
 
 
-def from_ignite(plan: Plan, cluster: Cluster) -> Iterator[Result]:
+def from_database(
+    plan: Plan,
+    source: DataSource,
+    options: Mapping[str, str],
+    loaded: Callable[[], None] = lambda: None,
+) -> Iterator[Result]:
     """A whole epoch in its order as tensors, against the same reader in a bare loop."""
-    source = cluster.source("FEED")
+    feed = Feed(_assignment(source, _load(plan, source, options, loaded)), connect)
+    reading = Reading()
+    found = leaves(feed.schema, reading, feed.sample)
+    begin = feed.start(0, 7)
+    epoch = batched(batches_of_rows(lambda: feed.blocks(begin, _BATCH), found, reading), _BATCH)
+    plain = batched(batches_of_rows(feed.scan, found, reading), _BATCH)
+    conditions = _conditions(plan, f"one node of {source.kind} on loopback")
+    for name, ours in (("shuffled", epoch), ("scan", plain)):
+        yield _compare(
+            f"tensorflow.feed.{source.kind}.{name}",
+            plan,
+            lambda ours=ours: _rate(ours, plan.rows),  # type: ignore[misc]
+            "the reader alone",
+            lambda: _read(feed, plan.rows),
+            conditions,
+        )
+
+
+def _load(
+    plan: Plan, source: DataSource, options: Mapping[str, str], loaded: Callable[[], None]
+) -> Topology:
+    table = _rows(plan.rows)
     with contextlib.closing(connect(source)) as database:
-        options = {"template": "p64", "backups": "0"}
-        table = _rows(plan.rows)
-        schema = table.schema
-        with contextlib.closing(database.writer(schema, key=["y"], options=options)) as writer:
+        writing = database.writer(table.schema, key=["y"], options=options)
+        with contextlib.closing(writing) as writer:
             for first in range(0, plan.rows, _BLOCK):
                 writer.write(table.slice(first, _BLOCK))
-        topology = database.topology()
-    assignment = Assignment(
+        loaded()
+        return database.topology()
+
+
+def _assignment(source: DataSource, topology: Topology) -> Assignment:
+    return Assignment(
         job="feed",
         generation=1,
         rank=0,
@@ -114,21 +159,6 @@ def from_ignite(plan: Plan, cluster: Cluster) -> Iterator[Result]:
         shards=topology.shards,
         nodes=topology.nodes,
     )
-    feed, reading = Feed(assignment, connect), Reading()
-    found = leaves(feed.schema, reading, feed.sample)
-    begin = feed.start(0, 7)
-    epoch = batched(batches_of_rows(lambda: feed.blocks(begin, _BATCH), found, reading), _BATCH)
-    plain = batched(batches_of_rows(feed.scan, found, reading), _BATCH)
-    conditions = _conditions(plan, "one Ignite node on loopback, 64 partitions")
-    for name, ours in (("shuffled", epoch), ("scan", plain)):
-        yield _compare(
-            f"tensorflow.feed.ignite.{name}",
-            plan,
-            lambda ours=ours: _rate(ours, plan.rows),  # type: ignore[misc]
-            "the reader alone",
-            lambda: _read(feed, plan.rows),
-            conditions,
-        )
 
 
 def _rows(rows: int) -> pa.RecordBatch:
@@ -194,7 +224,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="only to see that it runs")
     arguments = parser.parse_args()
-    for result in run(QUICK if arguments.quick else FULL):
+    for result in run(quick_plan() if arguments.quick else full_plan()):
         print(result.line(), flush=True)
 
 

@@ -18,6 +18,10 @@ from pydantic.fields import FieldInfo
 from insitu.api import Reason, TrainingJob
 from insitu.contract import environment as contract
 from insitu.contract.names import ALL, Names
+from insitu.databases.cassandra import packing
+from insitu.databases.cassandra.cluster import locality
+from insitu.databases.cassandra.columns import types as types_read
+from insitu.databases.cassandra.writing import storage as types_loaded
 from insitu.databases.ignite.columns import schema, shape
 from insitu.databases.ignite.writing import storage
 from insitu.errors import EXIT_CODES, ConfigurationError, ExitCode, InsituError
@@ -30,6 +34,7 @@ _NOTE = "<!-- Written by docs/generate.py; edit the code, then run `make generat
 def pages() -> Mapping[str, str]:
     """File name to text of every generated page."""
     return {
+        "cassandra.md": cassandra(),
         "environment.md": environment(),
         "ignite.md": ignite(),
         "reasons.md": reasons(),
@@ -100,6 +105,19 @@ def ignite() -> str:
     """What Ignite's rows become, and how rows are stored in Ignite."""
     parts = {"Columns": schema, "Types when reading": shape, "Types when loading": storage}
     return f"# Apache Ignite\n\n{_NOTE}" + "".join(
+        f"\n## {title}\n\n{(module.__doc__ or '').strip()}\n" for title, module in parts.items()
+    )
+
+
+def cassandra() -> str:
+    """What Cassandra's rows become, how rows are stored in it, and who reads them."""
+    parts = {
+        "Types when reading": types_read,
+        "Types when loading": types_loaded,
+        "Packed tables": packing,
+        "Locality": locality,
+    }
+    return f"# Apache Cassandra\n\n{_NOTE}" + "".join(
         f"\n## {title}\n\n{(module.__doc__ or '').strip()}\n" for title, module in parts.items()
     )
 

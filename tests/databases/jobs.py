@@ -54,16 +54,26 @@ def fill(
 
 
 def fill_cassandra(
-    cluster: Sourced, table: str, rows: int, *, replicas: int = 2, a_partition: int = 1
+    cluster: Sourced,
+    table: str,
+    rows: int,
+    *,
+    replicas: int = 2,
+    a_partition: int = 1,
+    pack: int | None = None,
 ) -> None:
     """A table of Cassandra, `keyspace.table`, with `rows` rows on all of `replicas` nodes each.
 
     part int64, id int64 from 0, x float32; key (part, id), with `a_partition` rows in each part.
+    Or with so many to a `pack`.
     """
     ids = pa.array(range(rows), pa.int64())
     parts = pa.array([number // a_partition for number in range(rows)], pa.int64())
     batch = pa.record_batch({"part": parts, "id": ids, "x": ids.cast(pa.float32())})
     options = {"replicas": str(replicas), "consistency": "ALL"}  # any replica may be read next
+    if pack is not None:
+        _write(cluster.source(table), batch, ["id"], options | {"pack": str(pack)})
+        return
     _write(cluster.source(table), batch, ["part", "id"], options)
 
 

@@ -84,6 +84,22 @@ def numbered(rows: Rows, name: str) -> Rows:
     return Rows(schema, rows.count, read, rows.notes)
 
 
+def in_runs(rows: Rows, size: int) -> Rows:
+    """The same rows in batches of a multiple of `size` rows; the last may be shorter."""
+
+    def read(columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        schema = pa.schema([rows.schema.field(name) for name in columns])
+        rest = pa.Table.from_batches([], schema)
+        for batch in rows.read(columns):
+            rest = pa.concat_tables([rest, pa.Table.from_batches([batch], schema)])
+            if whole := rest.num_rows // size * size:
+                yield from rest.slice(0, whole).combine_chunks().to_batches()
+                rest = rest.slice(whole)
+        yield from rest.combine_chunks().to_batches()
+
+    return Rows(rows.schema, rows.count, read, rows.notes)
+
+
 def _kind(path: Path) -> str:
     if not path.exists():
         raise ConfigurationError(f"there is no file {path}")

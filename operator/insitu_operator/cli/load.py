@@ -19,7 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from insitu.databases import Credentials, Database, DataSource, Tls, Writer, connect
 from insitu.errors import ConfigurationError
 from insitu_operator.cli.failures import explained
-from insitu_operator.cli.files import Rows, numbered, open_files
+from insitu_operator.cli.files import Rows, in_runs, numbered, open_files
 from insitu_operator.cli.keys import check_names, check_values
 
 _GENERATED_KEY = "id"
@@ -77,6 +77,13 @@ Report = Callable[[int], None]
 )
 @click.option("--datacenter", metavar="NAME", help="Cassandra: where those are.")
 @click.option("--consistency", metavar="LEVEL", help="Cassandra: of writes.  [LOCAL_QUORUM]")
+@click.option(
+    "--pack",
+    type=click.IntRange(2),
+    metavar="N",
+    help="Cassandra: so many samples in one row of a new table, for small ones that are only read"
+    " all together.",
+)
 @click.option("--username", metavar="NAME", help="Needs --password-file.")
 @click.option("--password-file", type=click.Path(path_type=Path), metavar="FILE")
 @click.option("--ca", type=click.Path(path_type=Path), metavar="PEM", help="Speak TLS, trust this.")
@@ -95,6 +102,7 @@ def load(
     replicas: int | None,
     datacenter: str | None,
     consistency: str | None,
+    pack: int | None,
     username: str | None,
     password_file: Path | None,
     ca: Path | None,
@@ -110,9 +118,11 @@ def load(
     kind, endpoints = _database(ignite, cassandra)
     new = {"template": template, "backups": backups, "replicas": replicas}
     asked = {name: str(value) for name, value in new.items() if value is not None}
-    own = {**asked, "datacenter": datacenter, "consistency": consistency}
+    own = {**asked, "datacenter": datacenter, "consistency": consistency, "pack": pack}
     _check_options(kind, [name for name, value in own.items() if value is not None])
     rows, key = _keyed(open_files(files), keys)
+    if pack:
+        rows = in_runs(rows, pack)
     for note in rows.notes:
         click.echo(note)
     source = DataSource(
@@ -127,6 +137,8 @@ def load(
         options = _options(kind, database, table, asked)
         if consistency:
             options["consistency"] = consistency
+        if pack:
+            options["pack"] = str(pack)
         with (
             closing(database.writer(rows.schema, key=key, options=options)) as writer,
             _progress(rows.count) as report,
@@ -203,7 +215,7 @@ def _database(
 def _check_options(kind: str, given: Sequence[str]) -> None:
     known = {
         "ignite": ("template", "backups"),
-        "cassandra": ("replicas", "datacenter", "consistency"),
+        "cassandra": ("replicas", "datacenter", "consistency", "pack"),
     }
     for name in given:
         if name not in known[kind]:

@@ -18,6 +18,7 @@ from insitu.databases.cassandra.protocol.connection import Connection
 from insitu.databases.cassandra.reading.reader import CassandraReader
 from insitu.databases.cassandra.reading.statement import Select
 from insitu.databases.cassandra.writing.open import open_writer
+from insitu.databases.cassandra.writing.packs import PackWriter
 from insitu.databases.cassandra.writing.writer import CassandraWriter
 from insitu.errors import ConfigurationError, InsituError, nearest
 from insitu.topology import DatabaseNode, Topology
@@ -55,14 +56,18 @@ class CassandraDatabase:
             columns = connection.prepare(select.cql).columns
             # Only reading finds out whether the role may.
             connection.query(table.first_row)
+            if select.packing is not None:
+                return select.packing.schema
             return arrow_schema(columns[: len(select.columns)])
 
     def places(self) -> dict[str, tuple[str, ...]]:
         """Where each column lies in an entry: `("key",)` for a primary key of one column, else
-        `("key", name)`, and `("val", name)` for all others.
+        `("key", name)`, and `("val", name)` for all others. Samples of a packed table have no key.
         """
         with closing(self._open_any()) as connection:
             table = self._find(connection)
+        if table.packing is not None:
+            return {name: ("val", name) for name in table.packing.schema.names}
         key = (*table.partition_key, *table.clustering)
         return {
             column.name: ("key", *([column.name] if len(key) > 1 else []))
@@ -93,7 +98,7 @@ class CassandraDatabase:
 
     def writer(
         self, schema: pa.Schema, *, key: Sequence[str], options: Mapping[str, str] | None = None
-    ) -> CassandraWriter:
+    ) -> CassandraWriter | PackWriter:
         return open_writer(self._source, self._name, schema, key, options or {})
 
     def close(self) -> None:
@@ -113,12 +118,19 @@ class CassandraDatabase:
         self._control = self._reader = None
 
     def _select(self, table: Table) -> Select:
+        columns, where = selected(table, self._source.columns), self._source.options.get("where")
+        if table.packing is not None and where is not None:
+            raise ConfigurationError(
+                f"the samples of {table.name} are packed, many in a row, so the server can't tell"
+                " them apart: leave `where` out"
+            )
         return Select(
             table.name.keyspace,
             table.name.table,
-            selected(table, self._source.columns),
+            columns,
             table.partition_key,
-            self._source.options.get("where"),
+            where,
+            table.packing.of(columns) if table.packing is not None else None,
         )
 
     def _find(self, connection: Connection) -> Table:

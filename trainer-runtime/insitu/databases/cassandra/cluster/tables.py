@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from insitu.databases.cassandra.cluster.ring import Replication, parse_replication
+from insitu.databases.cassandra.packing import Packing, parse
 from insitu.databases.cassandra.reading.statement import quoted
 from insitu.errors import ConfigurationError, nearest
 
@@ -44,12 +45,16 @@ class TableColumn:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table as its servers describe it. `id` is a new one each time it is created."""
+    """A table as its servers describe it. `id` is a new one each time it is created.
+
+    `packing` says what a row holds where it is not one sample but many.
+    """
 
     name: TableName
     id: str
     replication: Replication
     columns: tuple[TableColumn, ...]
+    packing: Packing | None = None
 
     @property
     def partition_key(self) -> tuple[str, ...]:
@@ -125,7 +130,7 @@ def look_up(ask: Ask, name: TableName) -> Table | None:
         ConfigurationError: its rows are placed in a way that is not known here.
     """
     of_table = {"keyspace_name": name.keyspace, "table_name": name.table}
-    rows = ask(_select("id", "tables", **of_table))
+    rows = ask(_select("id, comment", "tables", **of_table))
     if not rows:
         return None
     [keyspace] = ask(_select("replication", "keyspaces", keyspace_name=name.keyspace))
@@ -138,17 +143,21 @@ def look_up(ask: Ask, name: TableName) -> Table | None:
             TableColumn(row["column_name"], row["kind"], row["position"], row["type"])
             for row in columns
         ),
+        packing=parse(rows[0]["comment"] or ""),
     )
 
 
 def selected(table: Table, wanted: Sequence[str] | None) -> tuple[str, ...]:
-    """The `wanted` columns; by default all, those of the key first and the others by name.
+    """The `wanted` columns; by default all, those of the key first and the others by name. Of a
+    packed table they are those of its samples.
 
     Raises:
         ConfigurationError: `table` has no such column.
     """
     others = sorted(c.name for c in table.columns if c.kind not in ("partition_key", "clustering"))
     known = (*table.partition_key, *table.clustering, *others)
+    if table.packing is not None:
+        known = tuple(table.packing.schema.names)
     for column in wanted or ():
         if column not in known:
             raise ConfigurationError(

@@ -147,6 +147,9 @@ def assemble(
         # Which ranges a joining node will take is known only when it has.
         return bool(membership.joining or membership.leaving.intersection(piece.replicas))
 
+    def samples(tokens: TokenRange) -> float:
+        return density.rows(tokens) * (table.packing.size if table.packing else 1)
+
     return Topology(
         nodes=tuple(
             DatabaseNode(member.id, member.host, member.port)
@@ -156,7 +159,7 @@ def assemble(
         shards=shards.shards(
             shards.cut(ring, max(len(near), 1)),
             live=live.__contains__,
-            rows=_one if equal else density.rows,
+            rows=_one if equal else samples,
             moving=moving,
         ),
         version=_version(membership.members, table, datacenter, live),

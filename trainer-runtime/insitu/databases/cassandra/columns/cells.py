@@ -19,7 +19,15 @@ Mask: TypeAlias = npt.NDArray[np.bool_]
 NULL: Final = -1
 
 
-class Cells(Protocol):
+class KeyCells(Protocol):
+    """Values of which one at a time is asked for."""
+
+    def value(self, row: int) -> bytes:
+        """The bytes of one value; none where it is missing."""
+        ...
+
+
+class Cells(KeyCells, Protocol):
     """Values in the order of rows. `missing` rows have none; None says that no row is missing."""
 
     @property
@@ -41,10 +49,6 @@ class Cells(Protocol):
 
     def blobs(self) -> pa.Array:
         """The bytes of each value as a binary array, each byte copied once."""
-        ...
-
-    def value(self, row: int) -> bytes:
-        """The bytes of one value; none where it is missing."""
         ...
 
     def without_empty(self) -> Cells:

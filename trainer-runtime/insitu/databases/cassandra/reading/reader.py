@@ -8,10 +8,11 @@ import pyarrow as pa
 
 from insitu.databases import Mark, ReadCounters, ReadLimits
 from insitu.databases.budget import Budget
-from insitu.databases.cassandra.columns.page import Page
+from insitu.databases.cassandra.columns.cells import KeyCells
 from insitu.databases.cassandra.columns.quick import batch_of
 from insitu.databases.cassandra.columns.rows import locate
 from insitu.databases.cassandra.columns.types import Column, arrow_schema
+from insitu.databases.cassandra.packing import Repeated, sample_counts, unpack
 from insitu.databases.cassandra.protocol.connection import Connection
 from insitu.databases.cassandra.protocol.messages import Consistency
 from insitu.databases.cassandra.ranges import TokenRange, parse_range
@@ -81,6 +82,8 @@ class CassandraReader:
 
     @property
     def schema(self) -> pa.Schema:
+        if self._select.packing is not None:
+            return self._select.packing.schema
         return arrow_schema(self._prepared.columns[: len(self._select.columns)])
 
     def open(self, shard: ShardId, skip: int = 0, mark: Mark | None = None) -> CassandraStream:
@@ -137,7 +140,8 @@ class CassandraStream:
         self._fetcher = fetcher
         self._scan = scan
         self._columns = columns
-        self._wanted = len(select.columns)
+        self._wanted = len(select.stored)
+        self._packing = select.packing
         self._key = select.key_places
         self._skip = skip
         self._start = start
@@ -149,12 +153,21 @@ class CassandraStream:
         last: Mark | None = None
         while self._scan is not None and (page := self._fetcher.take(self._scan)) is not None:
             cells = locate(page, self._columns)
-            tokens = Tokens([cells[place] for place in self._key], page.count, last)
-            last = tokens.mark(page.count - 1)
-            self._tokens, self._dropped = tokens, self._before_start(page, tokens)
-            self._fetcher.count(page.count - self._dropped)
-            if self._dropped < page.count:
-                batch = batch_of(self._columns[: self._wanted], cells[: self._wanted])
+            key: list[KeyCells] = [cells[place] for place in self._key]
+            batch, count = None, page.count
+            if self._packing is not None:
+                rows = batch_of(self._columns[: self._wanted], cells[: self._wanted])
+                batch, counts = unpack(self._packing, rows), sample_counts(rows)
+                key, count = [Repeated(each, counts) for each in key], batch.num_rows
+                if not count:
+                    continue
+            tokens = Tokens(key, count, last)
+            last = tokens.mark(count - 1)
+            self._tokens, self._dropped = tokens, self._before_start(count, tokens)
+            self._fetcher.count(count - self._dropped)
+            if self._dropped < count:
+                if batch is None:
+                    batch = batch_of(self._columns[: self._wanted], cells[: self._wanted])
                 yield batch.slice(self._dropped)
 
     def mark(self, row: int) -> Mark | None:
@@ -165,12 +178,12 @@ class CassandraStream:
         if self._scan is not None:
             self._fetcher.drop(self._scan)
 
-    def _before_start(self, page: Page, tokens: Tokens) -> int:
-        """How many rows of a page are left out."""
+    def _before_start(self, count: int, tokens: Tokens) -> int:
+        """How many rows of a page of `count` are left out."""
         if self._start is not None:
             dropped = tokens.reaching(self._start, self._passed)
         else:
-            dropped = min(self._skip - self._passed, page.count)
+            dropped = min(self._skip - self._passed, count)
         self._passed += dropped
         return dropped
 

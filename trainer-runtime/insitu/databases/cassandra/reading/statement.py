@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
+from insitu.databases.cassandra.packing import COUNT, Packing
+
 
 @dataclass(frozen=True)
 class Select:
     """`columns` of the rows of a table that meet the further conditions `where`.
 
-    `key` are the columns of the table's partition key, in its own order.
+    `key` are the columns of the table's partition key, in its own order. With a `packing` the
+    columns are those of its samples.
     """
 
     keyspace: str
@@ -18,6 +21,12 @@ class Select:
     columns: tuple[str, ...]
     key: tuple[str, ...]
     where: str | None = None
+    packing: Packing | None = None
+
+    @property
+    def stored(self) -> tuple[str, ...]:
+        """The columns of the rows that hold what is wanted."""
+        return self.columns if self.packing is None else (COUNT, *self.columns)
 
     @cached_property
     def asked(self) -> tuple[str, ...]:
@@ -25,7 +34,7 @@ class Select:
 
         The key tells a row's token, and that is where reading goes on after an interruption.
         """
-        return (*self.columns, *(name for name in self.key if name not in self.columns))
+        return (*self.stored, *(name for name in self.key if name not in self.stored))
 
     @property
     def key_places(self) -> tuple[int, ...]:

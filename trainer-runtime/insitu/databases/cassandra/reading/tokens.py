@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from cassandra.metadata import Murmur3Token
 
 from insitu.databases import Mark
-from insitu.databases.cassandra.columns.cells import Cells
+from insitu.databases.cassandra.columns.cells import KeyCells
 
 _SHORT = struct.Struct(">H")
 
@@ -35,7 +35,7 @@ class Tokens:
     `before` is the place of the row before the first one, where there is one.
     """
 
-    def __init__(self, key: Sequence[Cells], count: int, before: Mark | None) -> None:
+    def __init__(self, key: Sequence[KeyCells], count: int, before: Mark | None) -> None:
         self._key = key
         self._count = count
         self._before = before

@@ -8,11 +8,12 @@ from collections.abc import Mapping, Sequence
 import pyarrow as pa
 
 from insitu.databases.cassandra.cluster.tables import Table, TableName, text
+from insitu.databases.cassandra.packing import Packing
 from insitu.databases.cassandra.reading.statement import quoted
 from insitu.databases.cassandra.writing.storage import cql_type
 from insitu.errors import ConfigurationError, nearest
 
-OPTIONS = ("replicas", "consistency")
+OPTIONS = ("replicas", "consistency", "pack")
 DEFAULT_REPLICAS = 3
 
 _KEYS = re.compile(
@@ -60,7 +61,9 @@ def create_keyspace(name: TableName, datacenter: str, copies: int) -> str:
     )
 
 
-def create_table(name: TableName, schema: pa.Schema, key: Sequence[str]) -> str:
+def create_table(
+    name: TableName, schema: pa.Schema, key: Sequence[str], packing: Packing | None = None
+) -> str:
     """The statement. The first column of `key` is the partition key, the others cluster.
 
     Raises:
@@ -68,11 +71,22 @@ def create_table(name: TableName, schema: pa.Schema, key: Sequence[str]) -> str:
     """
     columns = [f"{quoted(f.name)} {cql_type(f.name, f.type)}" for f in schema]
     primary = ", ".join(map(quoted, key))
-    return f"CREATE TABLE IF NOT EXISTS {name.cql} ({', '.join(columns)}, PRIMARY KEY ({primary}))"
+    table = f"{name.cql} ({', '.join(columns)}, PRIMARY KEY ({primary}))"
+    comment = f" WITH comment = {text(packing.comment)}" if packing is not None else ""
+    return f"CREATE TABLE IF NOT EXISTS {table}{comment}"
 
 
-def check_table(table: Table, schema: pa.Schema, key: Sequence[str]) -> None:
+def check_table(
+    table: Table, schema: pa.Schema, key: Sequence[str], packing: Packing | None = None
+) -> None:
     """Raises `ConfigurationError` where rows of `schema` can't be put into `table` by `key`."""
+    if table.packing != packing:
+        there = table.packing.comment if table.packing is not None else "one sample a row"
+        wanted = packing.comment if packing is not None else "one sample a row"
+        raise ConfigurationError(
+            f"table {table.name} is laid out otherwise ({there}) than it is to be filled"
+            f" ({wanted}): load into a new table, or as it is"
+        )
     known = {column.name for column in table.columns}
     for name in schema.names:
         if name not in known:

@@ -13,12 +13,14 @@ from insitu.databases.cassandra.cluster.members import Membership, read_members
 from insitu.databases.cassandra.cluster.ring import choose_datacenter, segments
 from insitu.databases.cassandra.cluster.tables import Table, TableName, look_up
 from insitu.databases.cassandra.columns.types import Column
+from insitu.databases.cassandra.packing import NUMBER, Packing, packing_of
 from insitu.databases.cassandra.reading.statement import Select
 from insitu.databases.cassandra.writing import ddl
+from insitu.databases.cassandra.writing.packs import PackWriter, pack_size
 from insitu.databases.cassandra.writing.routes import Routes
 from insitu.databases.cassandra.writing.storage import fitting
 from insitu.databases.cassandra.writing.writer import CassandraWriter, consistency
-from insitu.errors import DatabaseUnavailable
+from insitu.errors import ConfigurationError, DatabaseUnavailable
 
 _TIMEOUT_SECONDS = 30.0
 
@@ -29,7 +31,7 @@ def open_writer(
     schema: pa.Schema,
     key: Sequence[str],
     options: Mapping[str, str],
-) -> CassandraWriter:
+) -> CassandraWriter | PackWriter:
     """A writer for rows of `schema`; keyspace and table are created where they are missing.
 
     Raises:
@@ -39,14 +41,33 @@ def open_writer(
         AuthenticationError, DatabaseUnavailable: as `Control.open`.
     """
     ddl.check_request(schema, key, options)
+    if (size := pack_size(options)) is None:
+        return _open(source, name, schema, key, options, None)
+    if len(key) > 1:
+        raise ConfigurationError("rows to be packed have one number as their key, not several")
+    packing = packing_of(schema, size)
+    writer = _open(source, name, packing.stored, [NUMBER], options, packing)
+    return PackWriter(writer, packing, key[0])
+
+
+def _open(
+    source: DataSource,
+    name: TableName,
+    schema: pa.Schema,
+    key: Sequence[str],
+    options: Mapping[str, str],
+    packing: Packing | None,
+) -> CassandraWriter:
     level = consistency(options)
     control = Control.open(source)
     try:
         membership = _membership(control)
+        datacenter = source.options.get("datacenter")
+        statement = ddl.create_table(name, schema, key, packing)
         table = _find(control, name) or _create(
-            control, membership, name, schema, key, options, source.options.get("datacenter")
+            control, membership, name, statement, options, datacenter
         )
-        ddl.check_table(table, schema, key)
+        ddl.check_table(table, schema, key, packing)
         columns = _columns(source, table, schema)
         for column, field in zip(columns, schema, strict=True):
             fitting(column.name, pa.nulls(0, field.type), column.type)
@@ -59,7 +80,7 @@ def open_writer(
             [schema.names.index(column) for column in table.partition_key],
             [schema.names.index(column) for column in key],
             schema,
-            _routes(control, membership, table, source.options.get("datacenter")),
+            _routes(control, membership, table, datacenter),
         )
     except BaseException:
         control.close()
@@ -81,14 +102,12 @@ def _create(
     control: Control,
     membership: Membership,
     name: TableName,
-    schema: pa.Schema,
-    key: Sequence[str],
+    statement: str,
     options: Mapping[str, str],
     wanted: str | None,
 ) -> Table:
     datacenter = wanted or membership.datacenter
     nodes = sum(member.datacenter == datacenter for member in membership.members)
-    statement = ddl.create_table(name, schema, key)
     control.rows(ddl.create_keyspace(name, datacenter, ddl.replicas(options, nodes)))
     control.rows(statement)
     created = _find(control, name)

@@ -6,7 +6,7 @@ import contextlib
 import os
 import platform
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import Any
 
@@ -30,7 +30,8 @@ _LOAD_BYTES = 4 << 20
 class Case:
     """One table: `rows` rows, of which `batch` makes some, from the first number on.
 
-    A run reads the table `passes` times, so that beginnings count for little.
+    A run reads the table `passes` times, so that beginnings count for little. With `pack` the same
+    rows are measured with so many in one, too.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Case:
     batch: Callable[[np.random.Generator, int, int], pa.RecordBatch]
     page_bytes: int = 4 << 20
     passes: int = 1
+    pack: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +79,8 @@ def full_plan() -> Plan:
     """Three shapes of rows; the server needs minutes to take them in."""
     return Plan(
         (
-            Case("small-rows", 200_000, _small, passes=2),
-            Case("vectors-256", 60_000, _vectors, passes=5),
+            Case("small-rows", 200_000, _small, passes=2, pack=256),
+            Case("vectors-256", 60_000, _vectors, passes=5, pack=64),
             Case("bytes-256KB", 1_200, _blobs, passes=5),
         ),
         rounds=7,
@@ -92,7 +94,7 @@ def quick_plan() -> Plan:
     """The same shape in a few seconds; its numbers mean nothing."""
     return Plan(
         (
-            Case("small-rows", 1_000, _small, 1 << 17),
+            Case("small-rows", 1_000, _small, 1 << 17, pack=16),
             Case("vectors-256", 500, _vectors, 1 << 17),
             Case("bytes-256KB", 8, _blobs, 1 << 20),
         ),
@@ -125,14 +127,54 @@ def _run_case(cluster: Cluster, plan: Plan, case: Case) -> Iterator[Result]:
     ours, theirs = cassandra_decode.rates(table, plan.rounds)
     name = f"cassandra.decode.{case.name}"
     yield compare(name, "million rows/s", ours, "cassandra-driver", theirs, conditions)
+    if case.pack is not None:
+        yield _packed(cluster, plan, case, case.pack, table, conditions)
     cluster.cql(f"DROP TABLE {table.select.keyspace}.{table.select.table}")
 
 
-def _load(database: Database, case: Case) -> None:
+def _packed(
+    cluster: Cluster,
+    plan: Plan,
+    case: Case,
+    pack: int,
+    table: ways.Table,
+    conditions: dict[str, Any],
+) -> Result:
+    """The same rows with many in one, read as single ones again."""
+    name, connections = f"{_KEYSPACE}.packed", plan.connections[0]
+    with contextlib.closing(connect(cluster.source(name))) as database:
+        _load(database, case, pack)
+        for task in ("flush", "compact"):
+            cluster.nodetool(cluster.nodes[0], task, _KEYSPACE)
+        packed = replace(table, database=database)
+        ours: list[float] = []
+        theirs: list[float] = []
+        for number in range(plan.rounds):
+            turns = [(ours, packed), (theirs, table)]
+            for found, one in turns if number % 2 else reversed(turns):
+                run = ways.insitu(one, connections)
+                if run.rows != case.rows * case.passes:
+                    raise AssertionError(f"read {run.rows} of {case.rows * case.passes} rows")
+                found.append(run.rows / run.seconds / 1e3)
+    cluster.cql(f"DROP TABLE {name}")
+    return compare(
+        f"cassandra.packed.{case.name}",
+        "thousand rows/s",
+        ours,
+        "one sample a row",
+        theirs,
+        {**conditions, "connections": connections, "pack": pack},
+    )
+
+
+def _load(database: Database, case: Case, pack: int | None = None) -> None:
     random = np.random.default_rng(7)
     one = case.batch(random, 0, 1)
     at_once = max(1, _LOAD_BYTES // one.nbytes)
-    with contextlib.closing(database.writer(one.schema, key=["id"])) as writer:
+    options = {}
+    if pack is not None:
+        at_once, options = max(1, at_once // pack) * pack, {"pack": str(pack)}
+    with contextlib.closing(database.writer(one.schema, key=["id"], options=options)) as writer:
         for first in range(0, case.rows, at_once):
             writer.write(case.batch(random, first, min(at_once, case.rows - first)))
 

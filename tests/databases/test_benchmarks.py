@@ -29,6 +29,7 @@ def test_every_line_is_a_result_with_its_baseline_and_its_conditions() -> None:
         ("cassandra", "bare bodies"),
         ("cassandra", "cassandra-driver"),
         ("cassandra", "acsylla"),
+        ("cassandra", "one sample a row"),
         ("tensorflow", "from_tensor_slices(...).batch(512)"),
         ("tensorflow", "from_generator, one row a call"),
         ("tensorflow", "the reader alone"),

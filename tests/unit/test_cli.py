@@ -136,6 +136,13 @@ class TestCheckpoints:
         assert result.exit_code == 0
         assert "small: no commits" in result.stdout
 
+    def test_a_job_of_a_cluster_whose_database_is_not_in_reach(self, tmp_path: Path) -> None:
+        data = {"ignite": {"service": {"name": "ignite", "port": 10800}, "cache": "T"}}
+        job = manifest(tmp_path, "", data=data)
+        result = insitu("checkpoints", job, "--store", tmp_path / "kept")
+        assert result.exit_code == 0
+        assert "small: no commits" in result.stdout
+
     def test_a_folder_that_is_no_store(self, tmp_path: Path) -> None:
         result = insitu("checkpoints", tmp_path)
         assert result.exit_code == 2

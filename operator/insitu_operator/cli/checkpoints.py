@@ -15,7 +15,7 @@ from insitu_operator.cli import options
 from insitu_operator.cli.failures import explained
 from insitu_operator.cli.report import commit_json
 from insitu_operator.local.commits import kept_commits
-from insitu_operator.local.prepare import directory_url, prepare
+from insitu_operator.local.prepare import directory_url, stored
 
 
 @click.command()
@@ -34,8 +34,8 @@ def checkpoints(place: Path, output: str, store: str | None, secrets: tuple[str,
                 f"{place} is no store of checkpoints: no job has commits there"
             )
     else:
-        prepared = prepare(place, store, options.named_folders(secrets))
-        url, jobs = prepared.store, [prepared.name]
+        name, url = stored(place, store, options.named_folders(secrets))
+        jobs = [name]
     found = [(job, commit) for job in jobs for commit in kept_commits(url, job)]
     if output == "json":
         for job, commit in found:

@@ -18,7 +18,7 @@ from insitu.errors import ConfigurationError, StoreError
 from insitu.scalars import Mirror, Run
 from insitu_operator.cli import options
 from insitu_operator.cli.failures import explained
-from insitu_operator.local.prepare import directory_url, prepare
+from insitu_operator.local.prepare import directory_url, stored
 
 _STOP_SECONDS = 10.0
 
@@ -85,8 +85,8 @@ def _jobs(job: str, store: str | None, secrets: Mapping[str, Path]) -> tuple[Sto
             raise ConfigurationError(f"{place} is no store with curves: no job has events there")
         return open_store(directory_url(place)), names
     if place.exists():
-        prepared = prepare(place, store, secrets)
-        return open_store(prepared.store), [prepared.name]
+        name, url = stored(place, store, secrets)
+        return open_store(url), [name]
     if store is None:
         raise ConfigurationError(
             f"there is no file {job}; for the job of that name say where it commits: --store"

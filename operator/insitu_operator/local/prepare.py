@@ -35,6 +35,19 @@ class Prepared:
         return self.job.metadata.name
 
 
+def stored(manifest: Path, store: str | None, secrets: Mapping[str, Path]) -> tuple[str, str]:
+    """Name and store of the job in `manifest`, whose database need not be in reach from here.
+
+    Raises:
+        ConfigurationError: with all that is wrong with the manifest, or a Secret is missing.
+    """
+    job = load_manifest(manifest)
+    workdir = manifest.resolve().parent
+    return job.metadata.name, _store(
+        job, _folder(workdir, job), secret_files(workdir, secrets), store
+    )
+
+
 def prepare(manifest: Path, store: str | None, secrets: Mapping[str, Path]) -> Prepared:
     """Reads the manifest and opens its references; `store` is a folder or URL of the user's.
 
@@ -50,7 +63,7 @@ def prepare(manifest: Path, store: str | None, secrets: Mapping[str, Path]) -> P
     workdir = manifest.resolve().parent
     secret = secret_files(workdir, secrets)
     source = data_source(spec.data, secret, _no_service)
-    folder = JobFolder(workdir / ".insitu" / job.metadata.name)
+    folder = _folder(workdir, job)
     here = {
         "managed_by": None,
         "start_deadline_seconds": spec.start_deadline_seconds or START_DEADLINE_SECONDS,
@@ -62,6 +75,10 @@ def prepare(manifest: Path, store: str | None, secrets: Mapping[str, Path]) -> P
 def directory_url(folder: Path) -> str:
     """As `insitu.checkpoint.store` reads it: the path as it is."""
     return f"file://{folder.resolve()}"
+
+
+def _folder(workdir: Path, job: TrainingJob) -> JobFolder:
+    return JobFolder(workdir / ".insitu" / job.metadata.name)
 
 
 def _store(job: TrainingJob, folder: JobFolder, secret: SecretFiles, given: str | None) -> str:

@@ -20,6 +20,7 @@ from insitu.contract.assignment import Checkpoint
 from insitu.errors import ConfigurationError, InsituError, Left, UnsupportedType
 from insitu.keras.require import keras, refuse_many
 from insitu.progress import read_progress
+from tests.curves import curves
 from tests.memory import MemoryDatabase
 from tests.ranks import a_job, assignments
 from tests.tensorflow.cases import WIDTH, Case, database, environ
@@ -150,6 +151,10 @@ def test_validation_and_early_stopping_work_as_ever(training: Training) -> None:
     x, y = np.zeros((4, WIDTH), np.float32), np.zeros(4, np.float32)
     history = training.fit(training.model(), epochs=5, validation_data=(x, y), callbacks=[stopping])
     assert len(history.epoch) == 2  # Keras itself never stops after the first one.
+    store = open_store((training.folder / "store").as_uri())
+    ends = [STEPS, 2 * STEPS]
+    assert [step for step, _ in curves(store, training.folder, "val_loss")["generation-1"]] == ends
+    assert len(curves(store, training.folder)["generation-1"]) == 2 * STEPS
 
 
 def test_the_readers_own_error_ends_fit(training: Training) -> None:

@@ -11,14 +11,16 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tensorboard.compat.proto.event_pb2 import Event
-from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import PyRecordReader_New
 
 from insitu.checkpoint import Store, open_store
+from insitu.contract import Checkpoint
 from insitu.errors import ConfigurationError, StoreError
 from insitu.scalars import Mirror, Recorder, Segment, runs
-
-Curve = list[tuple[int, float]]
+from insitu.session import Session
+from tests.curves import curves, drawn
+from tests.memory import MemoryDatabase
+from tests.ranks import a_job, assignments, table
+from tests.ranks import train as train_ranks
 
 
 def recorder(store: Store, generation: int = 1, after: int = 0) -> Recorder:
@@ -36,31 +38,6 @@ def train(store: Store, generation: int, after: int, steps: int, every: int) -> 
             recording.add(step, {"accuracy": 0.5})
     recording.close()
     return committed
-
-
-def drawn(folder: Path, tag: str = "loss") -> dict[str, Curve]:
-    """The points of each run, as TensorBoard's own reader finds them."""
-    return {
-        path.parent.name: [
-            (event.step, value.simple_value)
-            for event in events(path)
-            for value in event.summary.value
-            if value.tag == tag
-        ]
-        for path in sorted(folder.glob("job/*/*tfevents*"))
-    }
-
-
-def events(path: Path) -> list[Event]:
-    reader = PyRecordReader_New(str(path))
-    found: list[Event] = []
-    while True:
-        try:
-            reader.GetNext()
-        except Exception as error:  # noqa: BLE001 - its own class, of the same name as TensorFlow's
-            assert type(error).__name__ == "OutOfRangeError"  # noqa: PT017
-            return found
-        found.append(Event.FromString(reader.record()))
 
 
 @given(
@@ -152,7 +129,7 @@ def test_a_store_that_fails_for_a_while_costs_no_point(
         for step in (1, 2):
             recording.add(step, {"loss": math.nan})
             recording.commit(step)
-            assert store.tried.acquire(timeout=10)
+        assert store.tried.acquire(timeout=60)
         store.mended.set()
         recording.close()
     Mirror(store, "job", tmp_path).update()  # type: ignore[arg-type]
@@ -170,3 +147,23 @@ def test_a_store_that_never_answers_holds_nobody_up() -> None:
         recording.commit(step)
     recording.close()
     assert len(recording._closed) <= 64
+
+
+def test_a_session_draws_what_it_reports_and_what_the_script_logs(tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    database = MemoryDatabase(table(9, 15))
+    job = a_job(checkpoint=Checkpoint(store.as_uri()))
+
+    def log(session: Session, step: int) -> None:
+        session.log({"accuracy": step / 10})
+
+    train_ranks(database, assignments(database, 2, job), at_step=log)
+    found = open_store(store.as_uri())
+    run = "generation-1"
+    accuracies = curves(found, tmp_path, "accuracy")[run]
+    assert [step for step, _ in accuracies] == [0, 1, 2]
+    assert [value for _, value in accuracies] == pytest.approx([0.1, 0.2, 0.3])
+    assert [step for step, _ in curves(found, tmp_path, "rows")[run]] == [1, 2, 3]
+    assert curves(found, tmp_path, "insitu/epoch")[run] == [(step, 0.0) for step in (1, 2, 3)]
+    speeds = curves(found, tmp_path, "insitu/samples_per_second")[run]
+    assert [step for step, _ in speeds] == [2, 3]

@@ -112,6 +112,7 @@ class Recorder:
     def _write_all(self) -> None:
         encode([])  # What it imports is there before the first commit.
         while (taken := self._next()) is not None:
+            last_try = self._ending
             written = self._write(*taken)
             with self._changed:
                 self._failing = not written
@@ -119,7 +120,7 @@ class Recorder:
                 if written and self._closed and self._closed[0] is taken:
                     self._closed.popleft()
                 self._changed.notify_all()
-                if self._failing and self._ending:
+                if last_try and not written:
                     return
 
     def _next(self) -> tuple[Segment, list[Scalars]] | None:

@@ -13,16 +13,19 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Protocol
 
 from examples.demo.say import accuracy, console, insitu, rows_file, say
 from examples.demo.shows import EXAMPLES, Show
+from insitu.contract.names import ALL
+from insitu_operator.core.objects.names import JOB, VARIABLE
 from testbed import cluster, images, s3
-from testbed.cluster import ignite
+from testbed.cluster import cassandra, ignite
+from testbed.cluster.stateful_sets import Pod
 
 REPOSITORY = EXAMPLES.parent
 NAMESPACE = "ml"
@@ -30,20 +33,44 @@ BUCKET = "checkpoints"
 DELETE_AT_STEP = 60
 LONGEST_SECONDS = 600.0
 _RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
-_BESIDE = (
-    "custom-columns=POD:.metadata.name,NODE:.spec.nodeName,PHASE:.status.phase,"
-    "PARTITIONS:.metadata.annotations.insitu\\.dev/env-IGNITE_DATASET_PART"
-)
+
+
+class Database(Protocol):
+    """Running pods of a database."""
+
+    @property
+    def pods(self) -> list[Pod]: ...
+    def delete(self, pod: str) -> None: ...
+    def wait_settled(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Images:
+    operator: cluster.Image
+    trainer: cluster.Image
+    database: cluster.Image
+
+
+_DATABASES: Mapping[str, Callable[[cluster.Cluster, str], Database]] = {
+    "ignite": ignite.start,
+    "cassandra": cassandra.start,
+}
+_DATABASE_IMAGES = {"ignite": ignite.image, "cassandra": cassandra.image}
+_TRAINER_IMAGES = {"torch": images.trainer_torch, "tensorflow": images.trainer_tensorflow}
 
 
 def run(show: Show) -> int:
     """Runs the demo; 0 when every claim held."""
     began = time.monotonic()
     say("Build the images of operator and trainer (kept for the next time)")
-    built = _Images(images.operator(), images.trainer_torch())
+    built = _Images(
+        operator=images.operator(),
+        trainer=_TRAINER_IMAGES[show.framework](),
+        database=_DATABASE_IMAGES[show.database](),
+    )
     with (
         tempfile.TemporaryDirectory(prefix="insitu-demo-") as folder,
-        _kubernetes([built.operator, built.trainer, ignite.image()]) as kubernetes,
+        _kubernetes([built.operator, built.trainer, built.database]) as kubernetes,
         s3.start(kubernetes.host) as store,
     ):
         failures = list(_Stage(show, kubernetes, store, Path(folder)).run(built))
@@ -66,12 +93,6 @@ def _kubernetes(loaded: Sequence[cluster.Image]) -> Iterator[cluster.Cluster]:
         console.print(kubernetes.kubectl("get", "nodes").rstrip())
         console.print(f"  ready after {time.monotonic() - began:.1f} s")
         yield kubernetes
-
-
-@dataclass(frozen=True, slots=True)
-class _Images:
-    operator: cluster.Image
-    trainer: cluster.Image
 
 
 class _Stage:
@@ -101,19 +122,20 @@ class _Stage:
             self._kubectl("wait", "--for=condition=Finished", job, "--timeout=10m")
         yield from self._end()
 
-    def _database(self) -> ignite.Database:
+    def _database(self) -> Database:
         say(f"Start {self._show.title} as a StatefulSet, one pod on each node")
         labels = {"name": NAMESPACE, "labels": _RESTRICTED}
         self._kubernetes.kubectl.apply(
             {"apiVersion": "v1", "kind": "Namespace", "metadata": labels}
         )
-        database = ignite.start(self._kubernetes, NAMESPACE)
+        database = _DATABASES[self._show.database](self._kubernetes, NAMESPACE)
         self._print("get", "pods", "-o", "wide")
         return database
 
     def _operator(self, images: _Images) -> None:
         say("Install the operator: helm install insitu charts/insitu")
-        named = {"images.operator": images.operator, "images.trainers.torch": images.trainer}
+        trainer = f"images.trainers.{self._show.framework}"
+        named = {"images.operator": images.operator, trainer: images.trainer}
         settings = [
             f"--set={value}" for name, image in named.items() for value in _image(name, image)
         ]
@@ -125,7 +147,7 @@ class _Stage:
             )
         )
 
-    def _load(self, database: ignite.Database, operator: cluster.Image) -> None:
+    def _load(self, database: Database, operator: cluster.Image) -> None:
         job = self._show.example
         say(f"Load {self._show.rows}, each row on two of the three database nodes")
         rows = rows_file(self._work)
@@ -179,16 +201,25 @@ class _Stage:
             time.sleep(0.2)
         raise SystemExit(f"the job took no step {wanted} in {LONGEST_SECONDS:.0f} s")
 
-    def _misplaced(self, database: ignite.Database) -> Iterator[str]:
-        say("Each trainer beside its database pod, with that node's partitions")
-        self._print("get", "pods", "-l", f"insitu.dev/job={self._show.example}", "-o", _BESIDE)
-        machines = {pod.name: pod.node for pod in database.pods}
-        nodes = self._status().get("nodes", [])
-        for rank in nodes:
-            if rank["node"] != machines.get(rank["databaseNode"]):
-                yield f"rank {rank['rank']} is on {rank['node']}, not beside {rank['databaseNode']}"
-        if len(nodes) != len(machines):
-            yield f"{len(nodes)} ranks for {len(machines)} database nodes"
+    def _misplaced(self, database: Database) -> Iterator[str]:
+        say("Each trainer beside its database pod, with what that node has")
+        named = f"{JOB}={self._show.example}"
+        self._print("get", "pods", "-l", named, "-o", "wide")
+        for rank in self._status().get("nodes", []):
+            console.print(
+                f"  rank {rank['rank']} on {rank['node']} reads {rank['shards']} shards"
+                f" of database node {rank['databaseNode']}",
+                soft_wrap=True,
+            )
+        machines = {pod.ip: pod.node for pod in database.pods}
+        address = VARIABLE + ALL[self._show.database]("HOST")
+        trainers = self._kubernetes.kubectl.items("pods", "-n", NAMESPACE, "-l", named)
+        for pod in trainers:
+            told = pod["metadata"]["annotations"][address]
+            if pod["spec"]["nodeName"] != machines.get(told):
+                yield f"{pod['metadata']['name']} is not on the machine of {told}, which it reads"
+        if len(trainers) != len(machines):
+            yield f"{len(trainers)} trainers for {len(machines)} database nodes"
 
     def _end(self) -> Iterator[str]:
         say("What the job says of itself at the end")
@@ -200,7 +231,11 @@ class _Stage:
         os.environ.update({**self._store.environment, "AWS_ALLOW_HTTP": "true"})
         reached = accuracy(self._work, f"s3://{BUCKET}", self._show.example)
         say("Its checkpoints")
-        insitu("checkpoints", self._work / "job.yaml", "--store", f"s3://{BUCKET}")
+        keys = self._work / "keys"
+        keys.mkdir()
+        (keys / "accessKeyId").write_text(self._store.access_key)
+        (keys / "secretAccessKey").write_text(self._store.secret_key)
+        insitu("checkpoints", self._work / "job.yaml", "--secret", f"checkpoint-store={keys}")
         if not any(c["type"] == "Complete" and c["status"] == "True" for c in status["conditions"]):
             yield "the job is not Complete"
         if reached < self._show.wanted_accuracy:

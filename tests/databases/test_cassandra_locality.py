@@ -67,7 +67,7 @@ def test_jobs_say_or_refuse_what_database_nodes_fetch_from_each_other(
     if local is not None:
         assert percent == int(found.share * 100), "of the whole job, as a probe finds it"
     assert ("dynamic_snitch: false" in said) is not (local is True)
-    assert f"{percent} % of them locally" in said
+    assert f"{percent} % were read locally" in said
 
     if local is not None:
         code, said = job(cluster, tmp_path / "required", "Required").run()

@@ -11,7 +11,7 @@ from insitu.errors import AuthenticationError, DatabaseUnavailable, DataLost, In
 from insitu.progress import Progress
 from insitu.topology import MeasuredLocality
 from insitu_operator.core.record import Record
-from insitu_operator.core.summary import short_time
+from insitu_operator.core.summary import local_share, short_time
 from insitu_operator.core.unread import unread
 from tests.unit.job_builders import START, Scene, topology
 
@@ -92,6 +92,18 @@ def test_one_remote_byte_is_not_all_local() -> None:
     scene = Scene().started().reports(REPORT.model_copy(update={"bytes_remote": 1}), 0)
     scene.reports(REPORT, 1, 2).tick()
     assert scene.job.status.summary.nodes == "3/3 99% local"
+
+
+def test_what_generations_before_have_read_stays_counted() -> None:
+    scene = Scene().started().reports(REPORT.model_copy(update={"bytes_remote": 50})).tick()
+    assert scene.job.status.locality.earlier_bytes_local == 0
+    scene.ends(0, 75).ends(1, 137).ends(2, 75).wait(2).read().settle()
+    assert scene.job.status.generation == 2
+    later = REPORT.model_copy(update={"bytes_local": 7, "updated": REPORT.updated + 10})
+    locality = scene.reports(later).tick().job.status.locality
+    assert (locality.earlier_bytes_local, locality.earlier_bytes_remote) == (3000, 150)
+    assert (locality.bytes_local, locality.bytes_remote) == (21, 0)
+    assert local_share(locality) == 3021 / 3171
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,8 @@ def report(
     share = local_share(status.locality)
     if read and share is not None:
         lines.append(
-            f"  rows read in the last generation: {read:,}, {int(share * 100)} % of them locally"
+            f"  rows read in the last generation: {read:,}; of the whole job's bytes"
+            f" {int(share * 100)} % were read locally"
         )
     if status.restarts:
         lines.append(f"  restarts: {status.restarts}")

@@ -27,10 +27,11 @@ def write_status(world: World, step: Step) -> Status:
         return _without_the_gone(world)
     last = before.trainer_status
     trainer = trainer_status(world.current, last, world.now, complete=step.complete)
-    fresh = ended or bool(step.bound) or trainer is None or trainer is not last
-    counts = _counts(world)
-    locality = _locality(world) if fresh else before.locality
     bound = step.bound or (world.generation if world.bound else 0)
+    new = bool(step.bound) or bound > before.generation
+    fresh = ended or new or trainer is None or trainer is not last
+    counts = _counts(world)
+    locality = _locality(world, bound) if fresh else before.locality
     now = world.now.replace(microsecond=0)
     return Status(
         observed_generation=world.observed.job.metadata.generation,
@@ -85,9 +86,13 @@ def _counts(world: World) -> WorkerCounts:
     )
 
 
-def _locality(world: World) -> LocalityShare:
+def _locality(world: World, bound: int) -> LocalityShare:
+    before = world.status.locality
     if world.record is None:
         return LocalityShare()
+    earlier = (before.earlier_bytes_local, before.earlier_bytes_remote)
+    if bound > world.status.generation:
+        earlier = (earlier[0] + before.bytes_local, earlier[1] + before.bytes_remote)
     parts, own = world.record.plan.ranks, world.record.plan.own_copies
     shards, remote = sum(len(p.shards) for p in parts), sum(len(p.remote) for p in parts)
     reports = [w.progress for w in world.current if w.progress]
@@ -97,6 +102,8 @@ def _locality(world: World) -> LocalityShare:
         remote=remote,
         bytes_local=sum(p.bytes_local for p in reports),
         bytes_remote=sum(p.bytes_remote for p in reports),
+        earlier_bytes_local=earlier[0],
+        earlier_bytes_remote=earlier[1],
         # Rounded down: 100 % is a promise.
         own_copies_percent=None if own is None else int(own * 100),
     )

@@ -46,14 +46,16 @@ def short_time(seconds: float) -> str:
 
 
 def local_share(locality: LocalityShare) -> float | None:
-    """As measured in bytes, or as planned in shards before anything was read; 0 to 1.
+    """Of the whole job, as measured in bytes, or as planned in shards before anything was read;
+    0 to 1.
 
     Of what comes from a rank's own node, only that node's own copies count.
     """
     own = 1.0 if locality.own_copies_percent is None else locality.own_copies_percent / 100
-    read = locality.bytes_local + locality.bytes_remote
+    local = locality.earlier_bytes_local + locality.bytes_local
+    read = local + locality.earlier_bytes_remote + locality.bytes_remote
     if read:
-        return own * locality.bytes_local / read
+        return own * local / read
     return own * locality.local / locality.shards if locality.shards else None
 
 

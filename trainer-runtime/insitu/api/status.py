@@ -83,6 +83,12 @@ class LocalityShare(Model):
     bytes_remote: Count = Field(
         default=0, description="Bytes read from other nodes so far, in this generation."
     )
+    earlier_bytes_local: Count = Field(
+        default=0, description="As `bytesLocal`, by all generations before."
+    )
+    earlier_bytes_remote: Count = Field(
+        default=0, description="As `bytesRemote`, by all generations before."
+    )
     own_copies_percent: Annotated[int, Field(ge=0, le=100)] | None = Field(
         default=None,
         description=(

@@ -1,6 +1,6 @@
 # `make` alone lists what there is. Every target sets up what it needs first.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-cluster test test-more test-cluster bench check generate format
+.PHONY: help setup demo demo-cluster test test-cluster bench check generate format
 
 bin := .venv/bin
 # What the demos show: ignite or cassandra, torch or tensorflow.
@@ -39,14 +39,9 @@ check: setup ## Lint, types, import rules and unit tests: fast
 	$(call part,Unit tests)
 	$(bin)/pytest --quiet --durations=10 tests/unit
 
-test: check ## Everything that `check` does, and the tests on real Ignite, S3 and PyTorch
+test: check ## All that `check` does, and real Ignite, Cassandra, S3, PyTorch and TensorFlow
 	$(call part,Tests on real servers)
-	$(bin)/pytest --quiet --durations=10 tests/databases tests/torch \
-		--ignore-glob='*/test_cassandra_*' --ignore-glob='*/test_tensorflow_*' --ignore-glob='*/test_keras_*'
-
-test-more: setup ## Tests on real Cassandra, and of TensorFlow and Keras (half an hour)
-	$(bin)/pytest --quiet --durations=10 tests/tensorflow tests/torch/test_keras_backend.py \
-		tests/databases/test_cassandra_*.py tests/databases/test_tensorflow_*.py
+	$(bin)/pytest --quiet --durations=20 tests/databases tests/torch tests/tensorflow
 
 test-cluster: setup ## Tests on a real Kubernetes (the first time it builds one: a quarter of an hour)
 	$(bin)/python -m testbed cluster build

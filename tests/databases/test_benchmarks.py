@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-pytestmark = [pytest.mark.ignite, pytest.mark.cassandra, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.ignite, pytest.mark.cassandra, pytest.mark.timeout(480)]
 
 FIELDS = {"name", "value", "unit", "against", "ratio", "conditions"}
 

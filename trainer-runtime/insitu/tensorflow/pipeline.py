@@ -42,6 +42,7 @@ def batches_of_rows(
             failed(error)
             raise
 
+    @tf.autograph.experimental.do_not_convert  # type: ignore[untyped-decorator]
     def nested(*flat: Any) -> Any:
         return nest((leaf.path for leaf in leaves), tensors(flat, leaves))
 

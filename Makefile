@@ -31,9 +31,11 @@ check: setup ## Lint, types, import rules and unit tests: fast
 	bash -n .ci/run
 	$(call part,Types)
 	$(bin)/mypy
-	@# Scripts of an example import their neighbours, as a user's would.
+	@# Scripts of an example import their neighbours, as a user's would, and TensorFlow has no types.
 	for example in examples/*/train.py; do \
-		(cd $${example%/*} && ../../$(bin)/mypy --cache-dir ../../.mypy_cache/examples .) || exit 1; done
+		(cd $${example%/*} && ../../$(bin)/mypy --cache-dir ../../.mypy_cache/examples \
+			--allow-untyped-defs --allow-untyped-calls --disable-error-code import-untyped .) \
+			|| exit 1; done
 	$(call part,Import rules)
 	$(bin)/lint-imports
 	$(call part,Unit tests)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -20,6 +21,7 @@ import yaml
 from insitu.checkpoint.records import Commit
 from insitu.databases import DataSource, connect
 from tests.audit import Line, committed, lineage
+from tests.databases.waiting import until
 
 SCRIPT = Path(__file__).with_name("trainer_script.py").read_text()
 
@@ -174,6 +176,11 @@ class Job:
             (self.folder / "go").touch()
             said, _ = process.communicate(timeout=100)
         return process.returncode, said
+
+    def interrupt(self, run: subprocess.Popen[str]) -> None:
+        """Ctrl-C; returns when the trainers have been told to leave."""
+        run.send_signal(signal.SIGINT)
+        until(lambda: self.status["summary"]["status"].startswith("Stopping"))
 
     @property
     def lineage(self) -> list[Commit]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -35,7 +34,7 @@ def test_a_run_that_was_interrupted_and_resumed_costs_no_row(
 ) -> None:
     fill(ignite, "INTERRUPTED", 500)
     job = Job(tmp_path, ignite, "INTERRUPTED", waits="1:0:11")
-    code, said = job.run_through(lambda run: run.send_signal(signal.SIGINT))
+    code, said = job.run_through(job.interrupt)
     assert code == 130, said
     interrupted_at = job.lineage[-1].cursor.step
     assert 11 <= interrupted_at < 24, "Ctrl-C commits what was trained"

@@ -6,8 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +18,7 @@ from testbed.cluster.sweep import sweep_dead
 from testbed.paths import REPOSITORY, cache
 from tests.cluster.conftest import HOSTS, NAMES
 from tests.cluster.manifests import Space
+from tests.waiting import until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
@@ -44,13 +43,6 @@ def traces(number: int, folder: Path) -> list[str]:
           if str(folder) in line or f"insitu-{number}-" in line),
         *([f"folder {folder}"] if folder.exists() else []),
     ]  # fmt: skip
-
-
-def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def kernel_settings() -> dict[str, str]:

@@ -21,7 +21,7 @@ import yaml
 from insitu.checkpoint.records import Commit
 from insitu.databases import DataSource, connect
 from tests.audit import Line, committed, lineage
-from tests.databases.waiting import until
+from tests.waiting import until
 
 SCRIPT = Path(__file__).with_name("trainer_script.py").read_text()
 

@@ -27,7 +27,7 @@ from insitu.databases.ignite.reading.reader import IgniteReader, IgniteStream
 from insitu.errors import ConfigurationError, DatabaseUnavailable, NotOwner
 from insitu.topology import DatabaseNode, NodeId, Shard, ShardId
 from testbed.ignite import Cluster
-from tests.databases.waiting import until
+from tests.waiting import until
 
 pytestmark = pytest.mark.ignite
 

@@ -15,7 +15,7 @@ from testbed import addresses, paths
 from testbed.ignite import BootFailed, Cluster
 from testbed.ignite.probe import NotReady, seen_from
 from testbed.paths import REPOSITORY
-from tests.databases.waiting import until
+from tests.waiting import until
 
 pytestmark = pytest.mark.ignite
 

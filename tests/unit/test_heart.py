@@ -1,8 +1,7 @@
 """Heartbeats on their way to a real server: how often, with which token, and what is heard."""
 
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -12,6 +11,7 @@ import pytest
 
 from insitu.heartbeat import Heart
 from insitu.progress import Heartbeat, HeartbeatReply, Progress
+from tests.waiting import until
 
 QUICK = 0.01
 BEAT = Heartbeat(job="digits", generation=3, rank=0)
@@ -156,10 +156,3 @@ def beating(server: Server, token: Path | None = None) -> Iterator[Beating]:
 
 def replaced(**changes: object) -> Heartbeat:
     return BEAT.model_copy(update=changes)
-
-
-def until(true: Callable[[], bool], seconds: float = 20.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(QUICK)

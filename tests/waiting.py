@@ -1,4 +1,4 @@
-"""What takes a server a moment."""
+"""What takes another thread, process or server a moment."""
 
 from __future__ import annotations
 

@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any
 
 from benchmarks.results import Result
+from testbed.cluster.daemon import GARBAGE_PERCENT
 from tests.cluster.diary import Diary, Story, diary
 from tests.cluster.operator_faults import cut_watches
 from tests.cluster.operator_ground import Ground, Json, Numbers, job, numbers
@@ -299,7 +300,8 @@ def _kinds(before: Numbers, after: Numbers, jobs: int) -> dict[str, float]:
 def _conditions(ground: Ground) -> dict[str, Any]:
     real, nodes = ground.space.cluster.nodes, ground.space.cluster.kubectl.items("nodes")
     return {
-        "cluster": f"testbed, {len(real)} nodes, and {len(nodes) - len(real)} by kwok",
+        "cluster": f"testbed, {len(real)} nodes, and {len(nodes) - len(real)} by kwok; GOGC"
+        f" {GARBAGE_PERCENT}",
         "cores": os.cpu_count(),
         "operator": "a process with the chart's rights in one namespace, and a lease of 90 s",
         "databases": "1,024 shards with a backup, not real; all else is",

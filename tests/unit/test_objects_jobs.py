@@ -120,11 +120,12 @@ class TestTheJob:
         assert len(f"{batch_job_name('j' * length, generation)}-{rank}") <= 63
         assert host == batch_job_name("j" * length, generation) + "-0"
 
-    def test_the_service_finds_ranks_before_they_are_ready(self) -> None:
+    def test_the_service_finds_the_first_rank_before_it_is_ready(self) -> None:
         service = trainer_service(job(uid="u-1"))
         assert service["spec"]["clusterIP"] == "None"
         assert service["spec"]["publishNotReadyAddresses"] is True
         assert service["spec"]["selector"]["insitu.dev/job-uid"] == "u-1"
+        assert service["spec"]["selector"]["batch.kubernetes.io/job-completion-index"] == "0"
         assert service["metadata"]["name"] == template()["spec"]["subdomain"]
 
 

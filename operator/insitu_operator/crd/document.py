@@ -26,8 +26,12 @@ _CHARTS_METADATA = """\
   {{- end }}
 """
 
-KEYS: Keys = {"Condition": "type", "EnvVar": "name", "Metric": "name", "NodeStatus": "rank"}
-"""What tells the entries of a list apart, by their model; other lists are replaced as a whole."""
+KEYS: Keys = {"Condition": "type", "EnvVar": "name", "Metric": "name"}
+"""What tells the entries of a list apart, by their model; other lists are replaced as a whole.
+
+Ranks are among those: only the operator writes of them, and who wrote which field of which rank
+would be the longest part of the object.
+"""
 
 
 def manifest() -> str:

@@ -8,6 +8,10 @@ GATE = "insitu.dev/placement"
 """The scheduling gate that a trainer's pod is born with, and that only a binding removes."""
 
 MANAGED = "insitu.dev/managed"
+OURS = f"{MANAGED}=true"
+OTHERS = f"{MANAGED}!=true"
+"""Selectors. Slices of endpoints have the labels of their Service: ours tell us nothing."""
+
 JOB = "insitu.dev/job"
 JOB_UID = "insitu.dev/job-uid"
 GENERATION = "insitu.dev/generation"
@@ -19,7 +23,7 @@ VARIABLE = "insitu.dev/env-"
 """Beginning of the annotations that hold a rank's own variables."""
 
 INDEX = "batch.kubernetes.io/job-completion-index"
-"""The annotation with a pod's rank, which the Job controller sets."""
+"""The annotation and the label with a pod's rank, which the Job controller sets."""
 
 HOSTNAME = "kubernetes.io/hostname"
 """The label of a machine that pods are bound by; its value need not be the machine's name."""

@@ -1,14 +1,18 @@
-"""The headless Service by which the ranks of a job find each other."""
+"""The headless Service by which the ranks of a job find the first of them."""
 
 from __future__ import annotations
 
 from insitu.api import TrainingJob
-from insitu_operator.core.objects.names import JOB_UID, MANAGED, MASTER_PORT, service_name
+from insitu_operator.core.objects.names import INDEX, JOB_UID, MANAGED, MASTER_PORT, service_name
 from insitu_operator.core.objects.owners import Json, metadata
 
 
 def trainer_service(job: TrainingJob) -> Json:
-    """One for all generations: a pod's host name says whose it is."""
+    """One for all generations: a pod's host name says whose it is.
+
+    Only rank 0 is behind it: the others tell it their addresses when they meet, and with all of
+    them there the cluster would write down the same list anew for each pod that starts.
+    """
     return {
         "apiVersion": "v1",
         "kind": "Service",
@@ -17,7 +21,7 @@ def trainer_service(job: TrainingJob) -> Json:
             "clusterIP": "None",
             # Ranks meet before any of them is ready for anything.
             "publishNotReadyAddresses": True,
-            "selector": {MANAGED: "true", JOB_UID: job.metadata.uid},
+            "selector": {MANAGED: "true", JOB_UID: job.metadata.uid, INDEX: "0"},
             "ports": [{"name": "rendezvous", "port": MASTER_PORT}],
         },
     }

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from insitu.api import GROUP, KIND, VERSION
-from insitu_operator.core.objects.names import MANAGED
+from insitu_operator.core.objects.names import OTHERS, OURS
 from insitu_operator.kubernetes import Api, ApiProblem, Json, paths
 from insitu_operator.shell.watching.sight import Sight
 
@@ -62,9 +62,9 @@ class Resync:
         self._sight.compare(
             known,
             nodes=await self._api.list(paths.nodes()),
-            slices=await self._everywhere(paths.endpoint_slices),
+            slices=await self._everywhere(paths.endpoint_slices, OTHERS),
             jobs=[_KIND | job for job in await self._everywhere(paths.training_jobs)],
-            pods=await self._everywhere(paths.pods, {MANAGED: "true"}),
+            pods=await self._everywhere(paths.pods, OURS),
         )
 
     async def run(self) -> None:
@@ -91,9 +91,9 @@ class Resync:
         return True
 
     async def _everywhere(
-        self, collection: Callable[[str | None], str], labels: dict[str, str] | None = None
+        self, collection: Callable[[str | None], str], labels: str = ""
     ) -> list[Json]:
         found: list[Json] = []
         for namespace in self._namespaces or (None,):
-            found += await self._api.list(collection(namespace), labels=labels or "")
+            found += await self._api.list(collection(namespace), labels=labels)
         return found

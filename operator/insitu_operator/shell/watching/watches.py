@@ -15,7 +15,7 @@ import kopf
 
 from insitu.api import GROUP, VERSION
 from insitu.errors import InsituError
-from insitu_operator.core.objects.names import MANAGED
+from insitu_operator.core.objects.names import OTHERS, OURS
 from insitu_operator.kubernetes import Json, paths
 from insitu_operator.shell.metrics import Metrics
 from insitu_operator.shell.watching.pulse import INACTIVITY_SECONDS, Pulse
@@ -173,7 +173,8 @@ def _settings(inactivity_seconds: float) -> kopf.OperatorSettings:
     # Neither CustomResourceDefinitions nor namespaces are looked for: fewer rights.
     settings.scanning.disabled = True
     settings.posting.enabled = False
-    settings.watching.label_selectors["v1", "pods"] = f"{MANAGED}=true"
+    settings.watching.label_selectors["v1", "pods"] = OURS
+    settings.watching.label_selectors["discovery.k8s.io", "endpointslices"] = OTHERS
     settings.watching.chunk_size = 500
     settings.watching.inactivity_timeout = inactivity_seconds
     settings.watching.reconnect_backoff = 1.0

@@ -11,7 +11,8 @@ from cassandra.query import PreparedStatement
 
 from benchmarks import cassandra_ways as ways
 from insitu.databases.cassandra.columns.page import Page
-from insitu.databases.cassandra.columns.quick import quick_batch
+from insitu.databases.cassandra.columns.quick import batches_of
+from insitu.databases.cassandra.columns.rows import locate
 from insitu.databases.cassandra.columns.types import Column
 from insitu.databases.cassandra.protocol.connection import Connection
 from insitu.databases.cassandra.protocol.messages import Opcode, long_value
@@ -46,7 +47,7 @@ def _one_body(table: ways.Table) -> tuple[bytes, tuple[Column, ...]]:
 
 
 def _insitu(page: Page, columns: tuple[Column, ...]) -> int:
-    return int(quick_batch(page, columns).num_rows)
+    return sum(batch.num_rows for batch in batches_of(columns, locate(page, columns)))
 
 
 def _driver(body: bytes, prepared: PreparedStatement) -> int:

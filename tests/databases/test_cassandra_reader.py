@@ -163,6 +163,21 @@ def test_reading_goes_on_from_any_row_of_any_partition(tables: Tables) -> None:
         assert again == rows[skip:]
 
 
+def test_large_blobs_come_alone_and_reading_goes_on_from_any_of_them(tables: Tables) -> None:
+    reader = tables.reader(tables.blobs(20, 200_000), limits=ReadLimits(page_bytes=1 << 20))
+    stream = reader.open(WHOLE)
+    rows: list[int] = []
+    marks: list[Mark | None] = []
+    for batch in stream:
+        rows += ids([batch])
+        marks.append(stream.mark(0))
+        assert batch.column("data").to_pylist() == [bytes(200_000)]
+    assert sorted(rows) == list(range(20))
+    for start in (0, 7, 19):
+        assert ids(reader.open(WHOLE, mark=marks[start])) == rows[start:]
+        assert ids(reader.open(WHOLE, start)) == rows[start:]
+
+
 def test_a_mark_reads_on_without_reading_the_shard_again(tables: Tables) -> None:
     name = tables.numbers(3000)
     reader = tables.reader(name, limits=ReadLimits(page_bytes=1 << 16))

@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 from insitu.databases.cassandra.columns.classes import parse_class
 from insitu.databases.cassandra.columns.general import general_batch
 from insitu.databases.cassandra.columns.page import Page
-from insitu.databases.cassandra.columns.quick import quick_batch
+from insitu.databases.cassandra.columns.quick import batches_of, quick_batch
+from insitu.databases.cassandra.columns.rows import locate
 from insitu.databases.cassandra.columns.types import (
     Column,
     CqlType,
@@ -114,6 +115,32 @@ def test_damaged_pages_end_the_same_way_in_both(table: Table, data: st.DataObjec
     rows = Page(memoryview(bytes(raw)), whole.start, whole.count)
     one, other = outcome(quick_batch, columns, rows), outcome(general_batch, columns, rows)
     assert one == other or (one and other and same(one, other))
+
+
+def alone(rows: Page, columns: tuple[Column, ...]) -> pa.RecordBatch:
+    """Decoded as if all blobs were large: each row in a batch of its own."""
+    batches = batches_of(columns, locate(rows, columns), large=0)
+    assert any(column.type is Native.BLOB for column in columns) <= (len(batches) == rows.count)
+    return pa.concat_batches(batches)
+
+
+@settings(max_examples=60)
+@given(tables())
+def test_rows_with_large_blobs_are_those_of_the_general_decoder(table: Table) -> None:
+    columns, rows = table
+    assume(rows.count)
+    one, other = outcome(alone, columns, rows), outcome(general_batch, columns, rows)
+    assert one == other or (one and other and same(one, other))
+
+
+def test_large_blobs_stay_in_the_page() -> None:
+    columns = (Column("id", Native.INT), Column("b", Native.BLOB), Column("t", Native.TEXT))
+    cells = [(INT.pack(1), b"abc", b"x"), (None, None, b""), (INT.pack(3), b"", None)]
+    rows = page(cells)
+    assert same(alone(rows, columns), general_batch(rows, columns))
+    first, *_ = batches_of(columns, locate(rows, columns), large=0)
+    received = np.frombuffer(rows.data, np.uint8)
+    assert first.column("b").buffers()[2].address == received.ctypes.data
 
 
 DRIVER: list[tuple[CqlType, str, Any, Any]] = [

@@ -36,6 +36,11 @@ class Cells(KeyCells, Protocol):
     @property
     def missing(self) -> Mask | None: ...
 
+    @property
+    def total(self) -> int:
+        """Bytes of all values together."""
+        ...
+
     def all_have(self, size: int) -> bool:
         """Whether every value that is not missing has `size` bytes."""
         ...
@@ -49,6 +54,13 @@ class Cells(KeyCells, Protocol):
 
     def blobs(self) -> pa.Array:
         """The bytes of each value as a binary array, each byte copied once."""
+        ...
+
+    def laid_out(self) -> pa.Array:
+        """The page itself as a binary array, without copies: value, gap, value, ..., value.
+
+        There is one value at least.
+        """
         ...
 
     def without_empty(self) -> Cells:
@@ -74,6 +86,10 @@ class Strided:
     def missing(self) -> Mask | None:
         return np.ones(self.count, np.bool_) if self.size == NULL else None
 
+    @property
+    def total(self) -> int:
+        return self.count * max(self.size, 0)
+
     def all_have(self, size: int) -> bool:
         return self.size in (size, NULL)
 
@@ -94,6 +110,9 @@ class Strided:
         np.copyto(copied, np.ndarray(shape, np.uint8, self.page, self.first, strides))
         ends = np.arange(self.count + 1, dtype=np.int32) * np.int32(self.size)
         return pa.Array.from_buffers(pa.binary(), self.count, [None, pa.py_buffer(ends), data])
+
+    def laid_out(self) -> pa.Array:
+        return self.scattered().laid_out()
 
     def value(self, row: int) -> bytes:
         at = self.first + row * self.stride
@@ -126,6 +145,10 @@ class Scattered:
         missing = self.sizes < 0
         return missing if missing.any() else None
 
+    @property
+    def total(self) -> int:
+        return int(np.maximum(self.sizes, 0).sum())
+
     def all_have(self, size: int) -> bool:
         return bool(((self.sizes == size) | (self.sizes < 0)).all())
 
@@ -150,17 +173,21 @@ class Scattered:
         return _native(np.frombuffer(data, kind, at.size * each).reshape(-1, each))
 
     def blobs(self) -> pa.Array:
-        """The page itself is laid out as a binary array, values and the gaps between them in turn,
-        of which Arrow then takes every other one, each by memcpy.
-        """
+        """Arrow takes every other one of the page laid out, each by memcpy."""
         if not self.count:
             return pa.array([], pa.binary())
+        return self.laid_out().take(pa.array(np.arange(0, 2 * self.count, 2)))
+
+    def laid_out(self) -> pa.Array:
         ends = np.empty(2 * self.count, np.int32)
         ends[0::2] = self.at
         ends[1::2] = self.at + np.maximum(self.sizes, 0)
-        buffers = [None, pa.py_buffer(ends), pa.py_buffer(self.page)]
-        everything = pa.Array.from_buffers(pa.binary(), ends.size - 1, buffers)
-        return everything.take(pa.array(np.arange(0, ends.size, 2), mask=self.missing))
+        missing, valid = self.missing, None
+        if missing is not None:
+            bits = np.packbits(np.repeat(~missing, 2), bitorder="little")
+            valid = pa.py_buffer(bits)
+        buffers = [valid, pa.py_buffer(ends), pa.py_buffer(self.page)]
+        return pa.Array.from_buffers(pa.binary(), ends.size - 1, buffers)
 
     def value(self, row: int) -> bytes:
         at = int(self.at[row])

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import pyarrow as pa
 
 from insitu.databases import Mark, ReadCounters, ReadLimits
 from insitu.databases.budget import Budget
 from insitu.databases.cassandra.columns.cells import KeyCells
-from insitu.databases.cassandra.columns.quick import batch_of
+from insitu.databases.cassandra.columns.quick import batch_of, batches_of
 from insitu.databases.cassandra.columns.rows import locate
 from insitu.databases.cassandra.columns.types import Column, arrow_schema
 from insitu.databases.cassandra.packing import Repeated, sample_counts, unpack
@@ -146,33 +146,36 @@ class CassandraStream:
         self._skip = skip
         self._start = start
         self._passed = 0
-        self._dropped = 0
+        # The page that was handed out last, and which of its rows is the batch's first.
         self._tokens: Tokens | None = None
+        self._first = 0
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         last: Mark | None = None
         while self._scan is not None and (page := self._fetcher.take(self._scan)) is not None:
             cells = locate(page, self._columns)
+            stored = self._columns[: self._wanted], cells[: self._wanted]
             key: list[KeyCells] = [cells[place] for place in self._key]
-            batch, count = None, page.count
+            samples, count = None, page.count
             if self._packing is not None:
-                rows = batch_of(self._columns[: self._wanted], cells[: self._wanted])
-                batch, counts = unpack(self._packing, rows), sample_counts(rows)
-                key, count = [Repeated(each, counts) for each in key], batch.num_rows
+                rows = batch_of(*stored)
+                samples, counts = unpack(self._packing, rows), sample_counts(rows)
+                key, count = [Repeated(each, counts) for each in key], samples.num_rows
                 if not count:
                     continue
             tokens = Tokens(key, count, last)
             last = tokens.mark(count - 1)
-            self._tokens, self._dropped = tokens, self._before_start(count, tokens)
-            self._fetcher.count(count - self._dropped)
-            if self._dropped < count:
-                if batch is None:
-                    batch = batch_of(self._columns[: self._wanted], cells[: self._wanted])
-                yield batch.slice(self._dropped)
+            dropped = self._before_start(count, tokens)
+            self._fetcher.count(count - dropped)
+            if dropped < count:
+                self._tokens = tokens
+                batches = batches_of(*stored) if samples is None else [samples]
+                for self._first, batch in _after(dropped, batches):
+                    yield batch
 
     def mark(self, row: int) -> Mark | None:
         """See `insitu.databases.ShardStream.mark`."""
-        return None if self._tokens is None else self._tokens.mark(self._dropped + row)
+        return None if self._tokens is None else self._tokens.mark(self._first + row)
 
     def close(self) -> None:
         if self._scan is not None:
@@ -186,6 +189,16 @@ class CassandraStream:
             dropped = min(self._skip - self._passed, count)
         self._passed += dropped
         return dropped
+
+
+def _after(dropped: int, batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[int, pa.RecordBatch]]:
+    """What is left after the first `dropped` rows, each with the number of its first row."""
+    start = 0
+    for batch in batches:
+        end = start + batch.num_rows
+        if (first := max(start, dropped)) < end:
+            yield first, batch.slice(first - start)
+        start = end
 
 
 def _from(tokens: TokenRange, token: int) -> TokenRange | None:

@@ -38,6 +38,8 @@ class MemoryDatabase:
     closed: bool = False
     limits: list[ReadLimits] = field(default_factory=list)
 
+    def check(self) -> None: ...
+
     def schema(self) -> pa.Schema:
         schema: pa.Schema = next(iter(self.shards.values())).schema
         return schema

@@ -42,6 +42,8 @@ class FixedDatabase:
         self.opened.append(source)
         return self
 
+    def check(self) -> None: ...
+
     def schema(self) -> pa.Schema:
         return pa.schema({"id": pa.int64()})
 

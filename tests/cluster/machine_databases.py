@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-
-import pyarrow as pa
+from typing import TYPE_CHECKING
 
 from insitu.databases import Database, DataSource, Reader, ReadLimits, Writer, ignite
 from insitu.topology import DatabaseNode, NodeId, Shard, ShardId, Topology
 from insitu_operator.shell.main import main
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 SHARDS = 1024
 """As many partitions as a cache of Ignite has when nobody says otherwise."""
@@ -29,8 +31,10 @@ class MachineDatabase:
 
     machines: Sequence[str]
 
+    def check(self) -> None: ...
+
     def schema(self) -> pa.Schema:
-        return pa.schema({"id": pa.int64()})
+        raise NotImplementedError
 
     def topology(self) -> Topology:
         """Each shard has a primary and, where there are two machines, a backup."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from uuid import UUID
@@ -235,3 +237,22 @@ def test_partitions_are_counted_again_only_when_the_table_has_another_size(
     assert fewer.weights_exact
     assert [sum(s.weight for s in t.shards) for t in (first, fewer)] == [100, 90]
     assert again == fewer
+
+
+_WITHOUT_ARROW = """
+import sys
+sys.modules["pyarrow"] = None
+import insitu_operator.shell.main
+from insitu.databases import DataSource, connect
+database = connect(DataSource("ignite", ((sys.argv[1], int(sys.argv[2])),), sys.argv[3]))
+database.check()
+print(database.topology().rows)
+"""
+
+
+def test_the_operator_reads_a_topology_without_loading_arrow(ignite: Cluster) -> None:
+    host, port = ignite.endpoints[0]
+    table = create(ignite, "LIGHT", "template=partitioned", rows=7)
+    command = [sys.executable, "-c", _WITHOUT_ARROW, host, str(port), table]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.stdout == "7\n", done.stderr

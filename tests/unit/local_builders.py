@@ -37,6 +37,8 @@ class Answers:
     error: InsituError | None = None
     asked: list[str] = field(default_factory=list)
 
+    def check(self) -> None: ...
+
     def schema(self) -> pa.Schema:
         return pa.schema({"id": pa.int64()})
 

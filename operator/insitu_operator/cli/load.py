@@ -227,7 +227,7 @@ def _options(kind: str, database: Database, table: str, asked: Mapping[str, str]
     try:
         count = database.count()
         if count is None:
-            database.schema()
+            database.check()
     except ConfigurationError:
         options = dict(asked)
         if kind == "ignite" and not asked:

@@ -28,7 +28,7 @@ def plan(manifest: Path, output: str, secrets: tuple[str, ...]) -> None:
     prepared = prepare(manifest, None, options.named_folders(secrets))
     database = connect(prepared.source)
     try:
-        database.schema()
+        database.check()
         topology = database.topology()
     finally:
         database.close()

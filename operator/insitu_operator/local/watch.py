@@ -75,7 +75,7 @@ class TopologyWatch:
             try:
                 if database is None:
                     database = self._open_database(self._source.also_at(nodes))
-                    database.schema()
+                    database.check()
                 topology = database.topology()
                 nodes = topology.nodes
             except InsituError as error:

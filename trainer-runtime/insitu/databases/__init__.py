@@ -15,12 +15,13 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
-from typing import NamedTuple, Protocol, runtime_checkable
-
-import pyarrow as pa
+from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 from insitu.errors import ConfigurationError, nearest
 from insitu.topology import DatabaseNode, ShardId, Topology
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _KINDS = {"ignite": "insitu.databases.ignite", "cassandra": "insitu.databases.cassandra"}
 
@@ -162,10 +163,12 @@ class Writer(Protocol):
 class Database(Protocol):
     """One table of one database."""
 
+    def check(self) -> None:
+        """Raises `ConfigurationError` for an unknown table or column, with the nearest name."""
+        ...
+
     def schema(self) -> pa.Schema:
-        """Columns as a reader yields them. Raises `ConfigurationError` for an unknown table or
-        column, with the nearest name.
-        """
+        """Columns as a reader yields them. Raises as `check` does."""
         ...
 
     def topology(self) -> Topology:

@@ -8,8 +8,6 @@ from __future__ import annotations
 import socket
 import ssl
 
-import pyarrow as pa
-
 from insitu.errors import DatabaseUnavailable
 
 
@@ -19,6 +17,9 @@ def spelled(host: str, port: int) -> str:
 
 
 _CONNECT_SECONDS = 10.0
+_PAGE_BYTES = 64 << 10
+"""Pages of rows are larger, and answers to control requests smaller."""
+
 # A machine that is gone without a word is noticed within 15 s, a server that is merely slow is not:
 # its kernel answers for it. In milliseconds, seconds, seconds and a number.
 _DEAD_MACHINE = {
@@ -60,9 +61,7 @@ def read_exactly(sock: socket.socket, size: int) -> memoryview:
     Raises:
         OSError: the connection broke, fell silent or was closed.
     """
-    # From Arrow's pool, which hands out memory again without clearing it: fresh memory costs a
-    # third of the time of reading a page of 20 MB into it.
-    buffer = memoryview(pa.allocate_buffer(size)).cast("B")
+    buffer = _room(size)
     filled = 0
     while filled < size:
         count = sock.recv_into(buffer[filled:])
@@ -70,6 +69,16 @@ def read_exactly(sock: socket.socket, size: int) -> memoryview:
             raise ConnectionResetError("the server closed the connection")
         filled += count
     return buffer
+
+
+def _room(size: int) -> memoryview:
+    if size < _PAGE_BYTES:
+        return memoryview(bytearray(size))
+    # From Arrow's pool, which hands out memory again without clearing it: fresh memory costs a
+    # third of the time of reading a page of 20 MB into it. Control work gets by without Arrow.
+    import pyarrow as pa
+
+    return memoryview(pa.allocate_buffer(size)).cast("B")
 
 
 def why(error: OSError) -> str:

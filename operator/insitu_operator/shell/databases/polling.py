@@ -55,7 +55,7 @@ class Cadence:
     overdue: float = 20.0
     longest_pause: float = 5.0
     reopen: float = 5.0
-    longest_reopen: float = 60.0
+    longest_reopen: float = 20.0
 
     def pause(self, cost: float, tables: int) -> float:
         """Until the next reading, when each of `tables` takes `cost` seconds of a core."""
@@ -237,7 +237,7 @@ class _Line:
                     source = self._of = self.source
                     assert source is not None
                     self._database = self._open_database(source.also_at(self._nodes))
-                    self._database.schema()
+                    self._database.check()
                 began = time.thread_time()
                 topology = self._database.topology()
                 self.cost = time.thread_time() - began

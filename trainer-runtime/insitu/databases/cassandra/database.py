@@ -49,6 +49,9 @@ class CassandraDatabase:
         self._control: Control | None = None
         self._reader: TopologyReader | None = None
 
+    def check(self) -> None:
+        self.schema()
+
     def schema(self) -> pa.Schema:
         with closing(self._open_any()) as connection:
             table = self._find(connection)

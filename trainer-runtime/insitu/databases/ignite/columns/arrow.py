@@ -26,6 +26,7 @@ from insitu.databases.ignite.binary.values import (
     Row,
     Value,
 )
+from insitu.databases.ignite.columns.arrow_types import decimal_type
 from insitu.databases.ignite.columns.layout import Column, RowLayout
 from insitu.databases.ignite.columns.shape import (
     DecimalShape,
@@ -36,7 +37,6 @@ from insitu.databases.ignite.columns.shape import (
     Plain,
     Shape,
     StructShape,
-    decimal_type,
     spell,
 )
 from insitu.errors import UnsupportedType

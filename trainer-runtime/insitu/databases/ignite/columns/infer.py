@@ -23,7 +23,7 @@ from insitu.databases.ignite.binary.values import (
     Value,
 )
 from insitu.databases.ignite.columns.shape import (
-    PLAIN_TYPES,
+    PLAIN,
     DecimalShape,
     EnumShape,
     ListShape,
@@ -44,7 +44,7 @@ _PRIMITIVE_ARRAYS: Final[Mapping[Code, Code]] = MappingProxyType(
 
 def shape_of_code(code: int) -> Shape:
     """What a declared type code alone says; the rest is for a sample to say."""
-    if code in PLAIN_TYPES:
+    if code in PLAIN:
         return Plain(Code(code))
     if code in _PRIMITIVE_ARRAYS:
         return ListShape(Plain(_PRIMITIVE_ARRAYS[Code(code)]))

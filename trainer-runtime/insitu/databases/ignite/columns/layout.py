@@ -1,15 +1,20 @@
-"""How the two halves of a row, key and value, become the columns of a batch."""
+"""How the two halves of a row, key and value, become the columns of a batch.
+
+Arrow is loaded by who asks for its types: looking a table up takes none.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import TYPE_CHECKING
 
-import pyarrow as pa
-
-from insitu.databases.ignite.columns.shape import Shape, arrow_type
+from insitu.databases.ignite.columns.shape import Shape
 from insitu.errors import ConfigurationError, nearest
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +38,8 @@ class Column:
     @property
     def type(self) -> pa.DataType:
         """The Arrow type of `shape`."""
+        from insitu.databases.ignite.columns.arrow_types import arrow_type
+
         return arrow_type(self.shape)
 
 
@@ -50,6 +57,8 @@ class RowLayout:
     @cached_property
     def schema(self) -> pa.Schema:
         """Of every batch."""
+        import pyarrow as pa
+
         return pa.schema([(column.name, column.type) for column in self.columns])
 
     def select(self, names: Sequence[str] | None) -> RowLayout:

@@ -19,6 +19,7 @@ from insitu.databases import Credentials, DataSource, Tls
 from testbed import addresses, certificates
 from testbed.cassandra import configuration
 from testbed.cassandra.clients import NotReady, connect, peers_of, sees_all_up
+from testbed.cassandra.clock import shifted
 from testbed.cassandra.configuration import NATIVE_PORT, Place, Settings
 from testbed.cassandra.jars import jars
 from testbed.cassandra.tokens import later_tokens, tokens
@@ -46,6 +47,7 @@ def start(
     tls: bool = False,
     heap_mb: int = 256,
     fast: bool = False,
+    clocks: Sequence[float] = (),
     detached: bool = False,
 ) -> Cluster:
     """Boots a cluster and returns when all nodes see each other and take requests.
@@ -62,6 +64,7 @@ def start(
         tls: Clients have to show a certificate; see `Cluster.certificates`.
         heap_mb: Java heap of a node, MiB; the process takes about 200 MiB more.
         fast: For measurements: boots slower, then runs at full speed.
+        clocks: How many seconds the clocks of the first nodes are ahead; this takes a JDK.
         detached: The cluster outlives this process.
 
     Raises:
@@ -81,7 +84,7 @@ def start(
         Place(f"datacenter{1 + number % datacenters}", f"rack{1 + number // datacenters % racks}")
         for number in range(nodes)
     ]
-    cluster = Cluster(places, settings, tls=tls, detached=detached)
+    cluster = Cluster(places, settings, clocks=clocks, tls=tls, detached=detached)
     try:
         for node in cluster.nodes:
             node.start()
@@ -104,7 +107,13 @@ class Cluster:
     certificates: Certificates | None
 
     def __init__(
-        self, places: Sequence[Place], settings: Settings, *, tls: bool, detached: bool
+        self,
+        places: Sequence[Place],
+        settings: Settings,
+        *,
+        clocks: Sequence[float],
+        tls: bool,
+        detached: bool,
     ) -> None:
         self._java, self._jars = tool("java", _REMEDY), jars()
         self._network = addresses.claim(NATIVE_PORT)
@@ -120,6 +129,7 @@ class Cluster:
             self.certificates = certificates.issue(self.folder / "tls", names)
             settings = replace(settings, key_stores=self.certificates.server)
         self._settings = settings
+        self._clocks = clocks
         # The kernel ends a tied process together with the thread that started it: this one
         # lives as long as the cluster, whatever thread starts a node.
         self._starter = ThreadPoolExecutor(1, "cassandra-starter")
@@ -282,7 +292,9 @@ class Cluster:
         java, *arguments = configuration.java_command(
             self._java, self._settings, self._jars, folder, jmx, bootstrap=bootstrap
         )
-        command = [java, f"-Djava.io.tmpdir={temporary}", *arguments]
+        ahead = self._clocks[number] if number < len(self._clocks) else 0
+        clock = shifted(ahead, folder, self._jars) if ahead else []
+        command = [java, f"-Djava.io.tmpdir={temporary}", *clock, *arguments]
         node = Node(name, host, NATIVE_PORT, folder, self._spawner(command, folder))
         self.nodes.append(node)
         return node

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from insitu.databases import connect
 from testbed.cassandra import Cluster
 from tests.audit import once_each
 from tests.databases.jobs import Job, fill_cassandra
@@ -23,23 +26,22 @@ def refused(job: Job) -> str:
     return str(job.condition("Failed")["message"])
 
 
-def test_a_table_that_is_dropped_in_mid_job_is_named(cassandra: Cluster, tmp_path: Path) -> None:
-    fill_cassandra(cassandra, "dropped.t", ROWS)
-    job = Job(tmp_path, cassandra, "dropped.t", waits="1:0:3", spec=NO_TRIES)
-    code, said = job.run_through(lambda _run: cassandra.cql("DROP TABLE dropped.t"))
-    assert code == 1, said
-    assert "dropped" in refused(job)
-    assert "Traceback" not in refused(job)
-
-
-def test_a_trained_column_that_is_dropped_in_mid_job_is_named(
-    cassandra: Cluster, tmp_path: Path
+@pytest.mark.parametrize(
+    ("table", "change", "named"),
+    [
+        ("dropped.t", "DROP TABLE dropped.t", "dropped"),
+        ("narrower.t", "ALTER TABLE narrower.t DROP x", "column name x in table narrower.t"),
+    ],
+    ids=["the table", "a trained column"],
+)
+def test_what_is_dropped_in_mid_job_is_named(
+    cassandra: Cluster, tmp_path: Path, table: str, change: str, named: str
 ) -> None:
-    fill_cassandra(cassandra, "narrower.t", ROWS)
-    job = Job(tmp_path, cassandra, "narrower.t", waits="1:0:3", spec=NO_TRIES)
-    code, said = job.run_through(lambda _run: cassandra.cql("ALTER TABLE narrower.t DROP x"))
+    fill_cassandra(cassandra, table, ROWS)
+    job = Job(tmp_path, cassandra, table, waits="1:0:3", spec=NO_TRIES)
+    code, said = job.run_through(lambda _run: cassandra.cql(change))
     assert code == 1, said
-    assert "column name x in table narrower.t" in refused(job)
+    assert named in refused(job)
     assert "Traceback" not in refused(job)
 
 
@@ -53,17 +55,38 @@ def test_a_column_that_is_added_in_mid_job_costs_nothing(
     assert job.committed() == once_each(ROWS)
 
 
-def test_rows_of_clocks_that_differ_are_each_read_once(cassandra: Cluster, tmp_path: Path) -> None:
-    """A node whose clock is wrong gives its own times to what it is told to write."""
-    fill_cassandra(cassandra, "clocks.t", ROWS)
+def test_rows_of_times_that_differ_are_each_read_once(cassandra: Cluster, tmp_path: Path) -> None:
+    """Such as clients write whose clocks are wrong."""
+    fill_cassandra(cassandra, "times.t", ROWS)
     behind, ahead = 1_000_000, 1 << 52
     for number in range(0, ROWS, 5):
         when = behind if number % 2 else ahead
         cassandra.cql(
-            f"INSERT INTO clocks.t (part, id, x) VALUES ({number}, {number}, 0)"
+            f"INSERT INTO times.t (part, id, x) VALUES ({number}, {number}, 0)"
             f" USING TIMESTAMP {when}"
         )
-    job = Job(tmp_path, cassandra, "clocks.t")
+    job = Job(tmp_path, cassandra, "times.t")
+    code, said = job.run()
+    assert code == 0, said
+    assert job.committed() == once_each(ROWS)
+
+
+@pytest.mark.skipif(shutil.which("javac") is None, reason="a wrong clock is compiled, by a JDK")
+def test_nodes_whose_clocks_differ_cost_no_row_and_double_none(
+    fresh_cassandra: Callable[..., Cluster], tmp_path: Path
+) -> None:
+    cluster = fresh_cassandra(nodes=3, clocks=(0, 3600, -3600))
+    fill_cassandra(cluster, "clocks.t", ROWS)
+    for place, node in enumerate(cluster.nodes):
+        with cluster.session(node) as session:
+            session.use_client_timestamp = False
+            for number in range(place, ROWS, 5):
+                session.execute(
+                    f"INSERT INTO clocks.t (part, id, x) VALUES ({number}, {number}, 0)"
+                )
+    written = [when for (when,) in cluster.cql("SELECT WRITETIME(x) FROM clocks.t")]
+    assert max(written) - min(written) > 3500e6, "the clocks are wrong indeed"
+    job = Job(tmp_path, cluster, "clocks.t", dies="1:2:12")
     code, said = job.run()
     assert code == 0, said
     assert job.committed() == once_each(ROWS)
@@ -74,8 +97,15 @@ def test_a_lost_node_without_another_copy_is_named_with_its_ranges(
 ) -> None:
     cluster = fresh_cassandra(nodes=2, vnodes=4)
     fill_cassandra(cluster, "single.t", ROWS, replicas=1)
+    lost = cluster.nodes[1]
+    with closing(connect(cluster.source("single.t"))) as database:
+        topology = database.topology()
+    [owner] = [node.id for node in topology.nodes if node.host == lost.host]
+    ranges = {shard.id for shard in topology.shards if shard.owners == (owner,)}
     job = Job(tmp_path, cluster, "single.t", waits="1:0:3")
-    code, said = job.run_through(lambda _run: cluster.nodes[1].kill())
+    code, said = job.run_through(lambda _run: lost.kill())
     assert code == 1, said
-    assert "no live database node holds a readable copy" in refused(job)
-    assert cluster.nodes[1].host in said
+    problem, _, named = refused(job).partition(f"{len(ranges)} shards (")
+    assert "no live database node holds a readable copy" in problem
+    assert set(named.partition(", ...")[0].split(", ")) <= ranges
+    assert lost.host in said

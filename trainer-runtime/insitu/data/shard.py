@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pyarrow as pa
 
 from insitu.data.cursor import Block
+from insitu.data.gather import Permuted, Piece
 from insitu.data.order import Order
-from insitu.data.take import take
 from insitu.databases import ShardStream
 from insitu.errors import DataChanged, ProtocolError
 from insitu.topology import ShardId
@@ -50,7 +50,8 @@ class OpenShard:
         self._page_row = 0
         self._known = block if block and block.taken else None
         self._place: Block | None = None
-        self._block: pa.RecordBatch | None = None
+        self._block: Permuted | None = None
+        self._next_row = 0
         self._at_end = False
         self._drop = block.taken if block else taken - order.block_start(taken)
 
@@ -69,35 +70,41 @@ class OpenShard:
     @property
     def buffered(self) -> int:
         """Rows that are here: of the current block and of the page behind it."""
-        block = 0 if self._block is None else self._block.num_rows
         page = 0 if self._page is None else self._page.num_rows
-        return block + page
+        return self._block_rows + page
 
     @property
     def block(self) -> Block | None:
         """Where a later reader goes on, as far as the database can tell."""
         if self._block is not None and self._place is not None:
-            return self._place._replace(taken=self._place.rows - self._block.num_rows)
+            return self._place._replace(taken=self._place.rows - self._block_rows)
         first = self._stream.mark(self._page_row) if self._page is not None else None
         return None if first is None else Block(first)
 
-    def draw(self, rows: int) -> pa.RecordBatch | None:
-        """The next 1 to `rows` rows, a view of the current block; None when there is none left."""
+    def draw(self, rows: int) -> Piece | None:
+        """The next 1 to `rows` rows, of the current block; None when there is none left."""
         if not self._ready() or self._block is None:
             return None
-        piece = self._block.slice(0, rows)
-        self.taken += piece.num_rows
-        rest = self._block.num_rows - piece.num_rows
-        self._block = self._block.slice(piece.num_rows) if rest else None
+        first, end = self._next_row, min(self._next_row + rows, len(self._block))
+        piece = Piece(self._block, first, end)
+        self.taken += end - first
+        self._next_row = end
+        if end == len(self._block):
+            self._block = None
         return piece
 
     def close(self) -> None:
         self._stream.close()
 
+    @property
+    def _block_rows(self) -> int:
+        """Rows left of the current block."""
+        return 0 if self._block is None else len(self._block) - self._next_row
+
     def _ready(self) -> bool:
         """Whether a row can be drawn; a block is permuted only when one is about to be."""
         if self._block is None and self._next_page():
-            self._block = self._permuted()
+            self._block, self._next_row = self._permuted(), 0
         elif self._block is None:
             self._check_nothing_vanished(0)
         return self._block is not None
@@ -119,7 +126,7 @@ class OpenShard:
                 self._page, self._page_row = page, 0
         return self._page is not None
 
-    def _permuted(self) -> pa.RecordBatch | None:
+    def _permuted(self) -> Permuted | None:
         """The next block in its order, without what was taken before; None if nothing is left."""
         pieces: list[pa.RecordBatch] = []
         missing = self._known.rows if self._known else self._order.block_rows
@@ -144,7 +151,7 @@ class OpenShard:
             return None
         number = (self.taken - drop) // self._order.block_rows
         order = self._order.permutation(self._epoch, self.shard, number, block.num_rows)
-        return take(block, order[drop:])
+        return Permuted(block, order[drop:])
 
     def _check_same_end(self) -> None:
         """Rows that came or went inside of a block that is partly taken shift its permutation."""

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 
 import pyarrow as pa
 
-from insitu.columns import empty_batch
 from insitu.data.cursor import Cursor, Taken
+from insitu.data.gather import Piece, gather
 from insitu.data.quota import Remaining
 from insitu.data.shard import OpenShard
 from insitu.databases import Reader
@@ -84,13 +84,18 @@ class RankStream:
         return Remaining(max(rows, 1), exact=False)
 
     def take(self, rows: int) -> tuple[pa.RecordBatch, tuple[Taken, ...]]:
+        """What `draw` gives, its rows as one batch."""
+        pieces, used = self.draw(rows)
+        return gather(pieces, self._schema), used
+
+    def draw(self, rows: int) -> tuple[list[Piece], tuple[Taken, ...]]:
         """The next `min(rows, all that is left)` rows, and what was used of which shard.
 
         A shard appears once, with `finished` set if these were its last rows; one that turns out
-        to have none appears with 0 rows. After a batch shorter than `rows` the stream is dry;
-        `take(0)` finds out whether there is a row at all.
+        to have none appears with 0 rows. After fewer than `rows` rows the stream is dry; `draw(0)`
+        finds out whether there is a row at all.
         """
-        pieces: list[pa.RecordBatch] = []
+        pieces: list[Piece] = []
         used: dict[ShardId, Taken] = {}
         missing = rows
         while missing and self._fill_window(rows, used):
@@ -100,7 +105,7 @@ class RankStream:
         if not self._window:
             self._fill_window(rows, used)
         self._open_ahead(rows)
-        return self._batch(pieces), tuple(used.values())
+        return pieces, tuple(used.values())
 
     def close(self) -> None:
         """Ends all reading. The stream can't be used any more; safe to call twice."""
@@ -111,13 +116,13 @@ class RankStream:
         self,
         shard: OpenShard,
         rows: int,
-        pieces: list[pa.RecordBatch],
+        pieces: list[Piece],
         used: dict[ShardId, Taken],
     ) -> int:
         drawn = 0
         while drawn < rows and (piece := shard.draw(rows - drawn)) is not None:
             pieces.append(piece)
-            drawn += piece.num_rows
+            drawn += piece.end - piece.first
         finished = shard.exhausted
         if finished:
             self._window.remove(shard)
@@ -174,11 +179,6 @@ class RankStream:
         if shard.at_end:
             return shard.buffered
         return max(self._weights[shard.shard] - shard.taken, shard.buffered)
-
-    def _batch(self, pieces: list[pa.RecordBatch]) -> pa.RecordBatch:
-        if not pieces:
-            return empty_batch(self._schema)
-        return pieces[0] if len(pieces) == 1 else pa.concat_batches(pieces)
 
 
 def _shares(window: list[OpenShard], rows: int) -> list[tuple[OpenShard, int]]:

@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from insitu.contract import Assignment
 from insitu.data.cursor import Cursor, Taken
+from insitu.data.gather import Piece, gather
 from insitu.data.order import Order
 from insitu.data.stream import RankStream
 from insitu.databases import Database, DataSource, Reader, ReadLimits, ShardStream
@@ -98,18 +99,21 @@ class Feed:
                 self.schema,
                 strict=self._assignment.on_data_change == "Fail",
             )
+            most_rows = self._most_rows
             with closing(stream):
-                batches: list[pa.RecordBatch] = []
+                pieces: list[Piece] = []
+                rows = 0
                 while not stream.dry:
-                    batch, taken = stream.take(batch_rows)
-                    if batch.num_rows:
-                        batches.append(batch)
+                    drawn, taken = stream.draw(batch_rows)
+                    if drawn:
+                        pieces += drawn
+                        rows += batch_rows
                         handed(taken)
-                    if len(batches) * batch_rows >= self._most_rows:
-                        yield _joined(batches)
-                        batches = []
-                if batches:
-                    yield _joined(batches)
+                    if rows >= most_rows:
+                        yield gather(pieces, self.schema)
+                        pieces, rows = [], 0
+                if pieces:
+                    yield gather(pieces, self.schema)
 
     @property
     def _most_rows(self) -> int:

@@ -17,7 +17,7 @@ from testbed.cluster import stateful_sets
 from testbed.cluster.cassandra.image import image
 from testbed.cluster.cassandra.manifests import Deployment, manifests, volumes
 from testbed.cluster.cluster import Cluster
-from testbed.cluster.stateful_sets import Pod
+from testbed.cluster.stateful_sets import Pod, StatefulSet
 
 _BOOT_SECONDS = 240.0
 _FIRST_USER = Credentials("cassandra", "cassandra")
@@ -57,10 +57,9 @@ def start(
     """
     folder = cluster.folder / "volumes" / namespace
     settings = Settings(vnodes=vnodes, heap_mb=heap_mb, authentication=authentication)
-    deployment = Deployment(
-        namespace, image().name, jars(), folder, name, replicas, tuple(nodes), spread, settings
-    )
-    for pod in deployment.pods:
+    pods = StatefulSet(namespace, name, replicas, tuple(nodes), spread)
+    deployment = Deployment(pods, image().name, jars(), folder, settings)
+    for pod in pods.names:
         (folder / pod).mkdir(parents=True)
         (folder / pod).chmod(0o777)  # Pods write as a user that this machine does not know.
     cluster.kubectl.apply(*volumes(deployment))
@@ -81,11 +80,11 @@ class Database:
 
     @property
     def namespace(self) -> str:
-        return self.deployment.namespace
+        return self.deployment.pods.namespace
 
     @property
     def service(self) -> str:
-        return self.deployment.name
+        return self.deployment.pods.name
 
     @property
     def credentials(self) -> Credentials | None:
@@ -95,8 +94,7 @@ class Database:
     @property
     def pods(self) -> list[Pod]:
         """Those that have an address, in the order of their names."""
-        deployment = self.deployment
-        return stateful_sets.pods(self.cluster.kubectl, self.namespace, deployment.labels)
+        return stateful_sets.pods(self.cluster.kubectl, self.deployment.pods)
 
     @property
     def endpoints(self) -> tuple[tuple[str, int], ...]:
@@ -133,7 +131,7 @@ class Database:
 
     def unbound(self) -> str | None:
         """A problem while a claim has no volume."""
-        labels = stateful_sets.selector(self.deployment.labels)
+        labels = self.deployment.pods.selector
         claims = self.cluster.kubectl.items("pvc", "-n", self.namespace, "-l", labels)
         phases = {claim["metadata"]["name"]: claim["status"].get("phase") for claim in claims}
         return None if set(phases.values()) == {"Bound"} else f"claims are {phases}"
@@ -155,9 +153,7 @@ class Database:
         self.wait_ready(timeout)
 
     def _problem(self) -> str | None:
-        deployment, kubectl = self.deployment, self.cluster.kubectl
-        wanted = deployment.replicas
-        if problem := stateful_sets.unready(kubectl, self.namespace, deployment.labels, wanted):
+        if problem := stateful_sets.unready(self.cluster.kubectl, self.deployment.pods):
             return problem
         pods = self.pods
         expected = {pod.ip for pod in pods}

@@ -19,6 +19,7 @@ from testbed.cassandra.configuration import (
 from testbed.cassandra.tokens import tokens
 from testbed.cluster import stateful_sets
 from testbed.cluster.cassandra.image import FOLDER
+from testbed.cluster.stateful_sets import StatefulSet
 
 _CONFIGURATION = "/configuration"
 _DATA = "/data"
@@ -40,62 +41,32 @@ class Deployment:
     """One Cassandra cluster, whose nodes keep their data, and so their host ids, as pods go.
 
     Args:
-        namespace: Of all its objects; may enforce the restricted pod security standard.
+        pods: Its nodes.
         image: Name of `testbed.cluster.cassandra.image()`.
         jars: Where the image's jars are on this machine.
         volumes: A folder of this machine; each pod has one in it, called as the pod.
-        name: Of the StatefulSet and of the Service for clients; pods are `name-0`, `name-1`, ...
-        replicas: How many pods.
-        nodes: Names of the Kubernetes nodes that pods may be on; any when left out.
-        spread: No two pods on one node.
         settings: Of the Cassandra nodes; without TLS.
     """
 
-    namespace: str
+    pods: StatefulSet
     image: str
     jars: Path
     volumes: Path
-    name: str = "cassandra"
-    replicas: int = 3
-    nodes: tuple[str, ...] = ()
-    spread: bool = True
     settings: Settings = field(default_factory=Settings)
-
-    @property
-    def pods(self) -> list[str]:
-        """Their names."""
-        return [f"{self.name}-{number}" for number in range(self.replicas)]
-
-    @property
-    def members(self) -> str:
-        """Name of the headless Service that gives each pod a name, ready or not."""
-        return f"{self.name}-nodes"
-
-    @property
-    def labels(self) -> dict[str, str]:
-        """Of the pods."""
-        return {"app": self.name}
 
 
 def manifests(deployment: Deployment) -> list[dict[str, Any]]:
-    """ConfigMap, the Services for clients and for the nodes, and the StatefulSet."""
-    labels = deployment.labels
-    documents = [
-        _config_map(deployment),
-        stateful_sets.service(deployment.name, labels, {}, client=NATIVE_PORT),
-        stateful_sets.members(deployment.members, labels, storage=STORAGE_PORT),
-        stateful_sets.stateful_set(
-            deployment.name,
-            deployment.members,
-            labels,
-            deployment.replicas,
-            _pod(deployment),
-            [{"metadata": {"name": _CLAIM}, "spec": _claim()}],
-        ),
-    ]
-    for document in documents:
-        document["metadata"]["namespace"] = deployment.namespace
-    return documents
+    """All objects but the volumes."""
+    return stateful_sets.manifests(
+        deployment.pods,
+        _container(deployment),
+        [{"name": "configuration", "configMap": {"name": deployment.pods.name}}],
+        configuration=_configuration(deployment),
+        client=NATIVE_PORT,
+        joining={"storage": STORAGE_PORT},
+        grace_seconds=20,
+        claims=[{"metadata": {"name": _CLAIM}, "spec": _claim()}],
+    )
 
 
 def volumes(deployment: Deployment) -> list[dict[str, Any]]:
@@ -104,25 +75,18 @@ def volumes(deployment: Deployment) -> list[dict[str, Any]]:
     They are of the machine below all nodes, so that a pod finds its own wherever it runs. Create
     them first: the scheduler looks only every few minutes at a pod whose claim was not bound.
     """
-    return [part for pod in deployment.pods for part in _volume(deployment, pod)]
+    return [part for pod in deployment.pods.names for part in _volume(deployment, pod)]
 
 
-def _config_map(deployment: Deployment) -> dict[str, Any]:
-    names = deployment.pods
-    domain = f"{deployment.members}.{deployment.namespace}.svc.cluster.local"
-    hosts = [f"{name}.{domain}" for name in names]
-    owned = tokens(deployment.replicas, deployment.settings.vnodes)
+def _configuration(deployment: Deployment) -> dict[str, str]:
+    pods = deployment.pods
+    owned = tokens(pods.replicas, deployment.settings.vnodes)
     return {
-        "apiVersion": "v1",
-        "kind": "ConfigMap",
-        "metadata": {"name": deployment.name},
-        "data": {
-            "logback.xml": LOGBACK,
-            "cassandra-rackdc.properties": Place().properties,
-            **{
-                f"{name}.yaml": _yaml(deployment, host, hosts, own)
-                for name, host, own in zip(names, hosts, owned, strict=True)
-            },
+        "logback.xml": LOGBACK,
+        "cassandra-rackdc.properties": Place().properties,
+        **{
+            f"{name}.yaml": _yaml(deployment, host, pods.hosts, own)
+            for name, host, own in zip(pods.names, pods.hosts, owned, strict=True)
         },
     }
 
@@ -134,7 +98,7 @@ def _yaml(deployment: Deployment, host: str, seeds: Sequence[str], owned: Sequen
 
 
 def _volume(deployment: Deployment, pod: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    name, claim = f"{deployment.namespace}-{pod}", f"{_CLAIM}-{pod}"
+    name, claim = f"{deployment.pods.namespace}-{pod}", f"{_CLAIM}-{pod}"
     volume = {
         "apiVersion": "v1",
         "kind": "PersistentVolume",
@@ -142,7 +106,7 @@ def _volume(deployment: Deployment, pod: str) -> tuple[dict[str, Any], dict[str,
         "spec": {
             **_ACCESS,
             "capacity": _SIZE["requests"],
-            "claimRef": {"namespace": deployment.namespace, "name": claim},
+            "claimRef": {"namespace": deployment.pods.namespace, "name": claim},
             "hostPath": {"path": str(deployment.volumes / pod)},
         },
     }
@@ -151,8 +115,8 @@ def _volume(deployment: Deployment, pod: str) -> tuple[dict[str, Any], dict[str,
         "kind": "PersistentVolumeClaim",
         "metadata": {
             "name": claim,
-            "namespace": deployment.namespace,
-            "labels": deployment.labels,
+            "namespace": deployment.pods.namespace,
+            "labels": deployment.pods.labels,
         },
         "spec": {**_claim(), "volumeName": name},
     }
@@ -160,12 +124,6 @@ def _volume(deployment: Deployment, pod: str) -> tuple[dict[str, Any], dict[str,
 
 def _claim() -> dict[str, Any]:
     return {**_ACCESS, "resources": _SIZE}
-
-
-def _pod(deployment: Deployment) -> dict[str, Any]:
-    volumes = [{"name": "configuration", "configMap": {"name": deployment.name}}]
-    where = stateful_sets.affinity(deployment.labels, deployment.nodes, spread=deployment.spread)
-    return stateful_sets.unprivileged(_container(deployment), volumes, where, grace_seconds=20)
 
 
 def _container(deployment: Deployment) -> dict[str, Any]:

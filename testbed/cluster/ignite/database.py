@@ -16,7 +16,7 @@ from testbed.cluster import stateful_sets
 from testbed.cluster.cluster import Cluster
 from testbed.cluster.ignite.image import image
 from testbed.cluster.ignite.manifests import Deployment, manifests
-from testbed.cluster.stateful_sets import Pod
+from testbed.cluster.stateful_sets import Pod, StatefulSet
 from testbed.ignite.configuration import THIN_PORT, Settings
 from testbed.ignite.partitions import COPIES, MOVING, unsettled
 from testbed.ignite.probe import NotReady, seen_from
@@ -54,7 +54,8 @@ def start(
         StartFailed: that did not come about in time; the message says which pod lacks what.
     """
     settings = Settings(heap_mb=heap_mb, region_mb=region_mb, partitions=tuple(partitions))
-    deployment = Deployment(namespace, image().name, name, replicas, tuple(nodes), spread, settings)
+    pods = StatefulSet(namespace, name, replicas, tuple(nodes), spread)
+    deployment = Deployment(pods, image().name, settings)
     cluster.kubectl.apply(*manifests(deployment))
     database = Database(cluster, deployment)
     database.wait_ready()
@@ -71,17 +72,16 @@ class Database:
 
     @property
     def namespace(self) -> str:
-        return self.deployment.namespace
+        return self.deployment.pods.namespace
 
     @property
     def service(self) -> str:
-        return self.deployment.name
+        return self.deployment.pods.name
 
     @property
     def pods(self) -> list[Pod]:
         """Those that have an address, in their order; a name is the node's consistent id."""
-        deployment = self.deployment
-        return stateful_sets.pods(self.cluster.kubectl, self.namespace, deployment.labels)
+        return stateful_sets.pods(self.cluster.kubectl, self.deployment.pods)
 
     @property
     def endpoints(self) -> tuple[tuple[str, int], ...]:
@@ -132,9 +132,7 @@ class Database:
         self.cluster.wait(lambda: self._problem() or self._moving(), timeout)
 
     def _problem(self) -> str | None:
-        deployment, kubectl = self.deployment, self.cluster.kubectl
-        wanted = deployment.replicas
-        if problem := stateful_sets.unready(kubectl, self.namespace, deployment.labels, wanted):
+        if problem := stateful_sets.unready(self.cluster.kubectl, self.deployment.pods):
             return problem
         pods = self.pods
         expected = {pod.ip for pod in pods}
@@ -154,4 +152,4 @@ class Database:
             groups = [tuple(row) for row in self.sql(COPIES)]
         except SQLError as broken:
             return str(broken)  # The views break on the server while a node joins.
-        return unsettled(moving, groups, self.deployment.replicas)
+        return unsettled(moving, groups, self.deployment.pods.replicas)

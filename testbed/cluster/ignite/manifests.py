@@ -8,6 +8,7 @@ from typing import Any
 
 from testbed.cluster import stateful_sets
 from testbed.cluster.ignite.image import FOLDER
+from testbed.cluster.stateful_sets import StatefulSet
 from testbed.ignite.configuration import (
     COMMUNICATION_PORT,
     DISCOVERY_PORT,
@@ -32,82 +33,49 @@ class Deployment:
     """One Ignite cluster.
 
     Args:
-        namespace: Of all its objects; may enforce the restricted pod security standard.
+        pods: Its nodes.
         image: Name of `testbed.cluster.ignite.image()`.
-        name: Of the StatefulSet and of the Service for clients; pods are `name-0`, `name-1`, ...
-        replicas: How many pods.
-        nodes: Names of the Kubernetes nodes that pods may be on; any when left out.
-        spread: No two pods on one node.
         settings: Of the Ignite nodes; neither TLS nor anything on disk.
     """
 
-    namespace: str
+    pods: StatefulSet
     image: str
-    name: str = "ignite"
-    replicas: int = 3
-    nodes: tuple[str, ...] = ()
-    spread: bool = True
     settings: Settings = field(default_factory=lambda: Settings(heap_mb=128, region_mb=128))
-
-    @property
-    def members(self) -> str:
-        """Name of the headless Service that gives each pod a name, ready or not."""
-        return f"{self.name}-nodes"
-
-    @property
-    def labels(self) -> dict[str, str]:
-        """Of the pods."""
-        return {"app": self.name}
 
 
 def manifests(deployment: Deployment) -> list[dict[str, Any]]:
-    """ConfigMap, the Services for clients and for discovery, and the StatefulSet."""
-    labels = deployment.labels
-    joining = {"discovery": DISCOVERY_PORT, "communication": COMMUNICATION_PORT}
-    documents = [
-        _config_map(deployment),
-        stateful_sets.service(deployment.name, labels, {}, client=THIN_PORT),
-        stateful_sets.members(deployment.members, labels, **joining),
-        stateful_sets.stateful_set(
-            deployment.name, deployment.members, labels, deployment.replicas, _pod(deployment)
-        ),
-    ]
-    for document in documents:
-        document["metadata"]["namespace"] = deployment.namespace
-    return documents
+    """All objects."""
+    return stateful_sets.manifests(
+        deployment.pods,
+        _container(deployment),
+        [
+            {"name": "configuration", "configMap": {"name": deployment.pods.name}},
+            {"name": "work", "emptyDir": {}},
+        ],
+        configuration={"node.xml": _xml(deployment)},
+        client=THIN_PORT,
+        joining={"discovery": DISCOVERY_PORT, "communication": COMMUNICATION_PORT},
+        grace_seconds=10,
+    )
 
 
-def _config_map(deployment: Deployment) -> dict[str, Any]:
-    xml = node_xml(
+def _xml(deployment: Deployment) -> str:
+    return node_xml(
         deployment.settings,
         # Spring fills them in: one file for all pods.
         "#{systemEnvironment['HOSTNAME']}",
         "#{systemEnvironment['POD_IP']}",
-        [f"{deployment.name}-{n}.{_domain(deployment)}" for n in range(deployment.replicas)],
+        deployment.pods.hosts,
         Path(_WORK),
     )
-    return {
-        "apiVersion": "v1",
-        "kind": "ConfigMap",
-        "metadata": {"name": deployment.name},
-        "data": {"node.xml": xml},
-    }
-
-
-def _pod(deployment: Deployment) -> dict[str, Any]:
-    volumes = [
-        {"name": "configuration", "configMap": {"name": deployment.name}},
-        {"name": "work", "emptyDir": {}},
-    ]
-    where = stateful_sets.affinity(deployment.labels, deployment.nodes, spread=deployment.spread)
-    return stateful_sets.unprivileged(_container(deployment), volumes, where, grace_seconds=10)
 
 
 def _container(deployment: Deployment) -> dict[str, Any]:
+    pods = deployment.pods
     java, *rest = java_command(
         "java", deployment.settings, Path(f"{FOLDER}/lib"), Path(f"{_CONFIGURATION}/node.xml")
     )
-    run = [f"{FOLDER}/run", _domain(deployment), str(deployment.replicas), str(DISCOVERY_PORT)]
+    run = [f"{FOLDER}/run", pods.domain, str(pods.replicas), str(DISCOVERY_PORT)]
     megabytes = deployment.settings.heap_mb + deployment.settings.region_mb + _OTHER_MB
     return {
         "name": "ignite",
@@ -134,7 +102,3 @@ def _container(deployment: Deployment) -> dict[str, Any]:
             {"name": "work", "mountPath": _WORK},
         ],
     }
-
-
-def _domain(deployment: Deployment) -> str:
-    return f"{deployment.members}.{deployment.namespace}.svc.cluster.local"

@@ -66,7 +66,7 @@ def run(show: Show) -> int:
     built = _Images(
         operator=images.operator(),
         trainer=_TRAINER_IMAGES[show.framework](),
-        database=_DATABASE_IMAGES[show.database](),
+        database=_DATABASE_IMAGES[show.database.name](),
     )
     with (
         tempfile.TemporaryDirectory(prefix="insitu-demo-") as folder,
@@ -123,12 +123,12 @@ class _Stage:
         yield from self._end()
 
     def _database(self) -> Database:
-        say(f"Start {self._show.title} as a StatefulSet, one pod on each node")
+        say(f"Start {self._show.database.title} as a StatefulSet, one pod on each node")
         labels = {"name": NAMESPACE, "labels": _RESTRICTED}
         self._kubernetes.kubectl.apply(
             {"apiVersion": "v1", "kind": "Namespace", "metadata": labels}
         )
-        database = _DATABASES[self._show.database](self._kubernetes, NAMESPACE)
+        database = _DATABASES[self._show.database.name](self._kubernetes, NAMESPACE)
         self._print("get", "pods", "-o", "wide")
         return database
 
@@ -212,7 +212,7 @@ class _Stage:
                 soft_wrap=True,
             )
         machines = {pod.ip: pod.node for pod in database.pods}
-        address = VARIABLE + ALL[self._show.database]("HOST")
+        address = VARIABLE + ALL[self._show.database.name]("HOST")
         trainers = self._kubernetes.kubectl.items("pods", "-n", NAMESPACE, "-l", named)
         for pod in trainers:
             told = pod["metadata"]["annotations"][address]

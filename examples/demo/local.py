@@ -32,12 +32,14 @@ def run(show: Show) -> int:
         for script in show.scripts:
             shutil.copy(script, work)
         job = work / "job.yaml"
-        job.write_text((show.folder / "job.yaml").read_text().replace(show.endpoint, endpoint))
+        job.write_text(
+            (show.folder / "job.yaml").read_text().replace(show.database.endpoint, endpoint)
+        )
         kept = work / ".insitu" / show.example
 
         say(f"Load {show.rows}, each row on two of the three nodes")
         rows = rows_file(work)
-        insitu("load", rows, f"--{show.database}", endpoint, "--table", show.table, *show.load)
+        insitu("load", rows, f"--{show.database.name}", endpoint, "--table", show.table, *show.load)
         say("Plan: who would read what")
         insitu("plan", job)
         say(f"Train, and kill one trainer after step {show.kill_at_step}")
@@ -62,9 +64,9 @@ def run(show: Show) -> int:
 
 @contextmanager
 def _three_nodes(show: Show) -> Iterator[Nodes]:
-    say(f"Start three {show.title} nodes")
+    say(f"Start three {show.database.title} nodes")
     began = time.monotonic()
-    with show.start(3) as cluster:
+    with show.database.start(3) as cluster:
         for node in cluster.nodes:
             console.print(f"  {node.id} on {node.host}:{node.port}")
         console.print(f"  ready after {time.monotonic() - began:.1f} s")

@@ -22,37 +22,48 @@ class Nodes(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Database:
+    """A database, the same in all its shows.
+
+    Attributes:
+        name: as in `make demo DATABASE=...`, and the option of `insitu load` for its nodes.
+        title: as its makers write it.
+        endpoint: in the examples' job.yaml, where a real one has to be put.
+        start: starts nodes of it on this machine.
+    """
+
+    name: str
+    title: str
+    endpoint: str
+    start: Callable[[int], AbstractContextManager[Nodes]]
+
+
+@dataclass(frozen=True, slots=True)
 class Show:
     """One example on one database.
 
     Attributes:
-        database: as in `make demo DATABASE=...`, and the option of `insitu load` for its nodes.
+        database: that the rows are in.
         framework: as in `make demo FRAMEWORK=...`.
-        title: of the database.
         example: a folder of examples/, and the name of its job. Its data.py writes the rows and
             prints their file, its evaluate.py prints the accuracy on rows that are held out.
         rows: what is loaded.
         held_out: what the model is judged by.
         table: for `insitu load`.
         load: the other options of `insitu load`, for two copies of each row.
-        endpoint: in the example's job.yaml, where a real one has to be put.
         wanted_accuracy: of the trained model.
         kill_at_step: when a trainer dies.
-        start: starts nodes of the database on this machine.
     """
 
-    database: str
+    database: Database
     framework: str
-    title: str
     example: str
     rows: str
     held_out: str
     table: str
     load: tuple[str, ...]
-    endpoint: str
     wanted_accuracy: float
     kill_at_step: int
-    start: Callable[[int], AbstractContextManager[Nodes]]
 
     @property
     def folder(self) -> Path:
@@ -69,62 +80,53 @@ class Show:
         return sorted(self.folder.glob("*.py"))
 
 
+IGNITE = Database("ignite", "Apache Ignite", "127.0.0.1:10800", ignite.start)
+CASSANDRA = Database("cassandra", "Apache Cassandra", "127.0.0.1:9042", cassandra.start)
+
 SHOWS = (
     Show(
-        database="ignite",
+        database=IGNITE,
         framework="torch",
-        title="Apache Ignite",
         example="digits",
         rows="1,437 handwritten digits",
         held_out="digits that never were in the database",
         table="DIGITS",
         load=("--key", "id", "--backups", "1"),
-        endpoint="127.0.0.1:10800",
         wanted_accuracy=0.97,
         kill_at_step=120,
-        start=ignite.start,
     ),
     Show(
-        database="cassandra",
+        database=CASSANDRA,
         framework="torch",
-        title="Apache Cassandra",
         example="vectors-cassandra",
         rows="embeddings of 1,437 handwritten digits",
         held_out="embeddings that never were in the database",
         table="vectors.digits",
         load=("--key", "sheet", "--key", "place", "--replicas", "2"),
-        endpoint="127.0.0.1:9042",
         wanted_accuracy=0.97,
         kill_at_step=60,
-        start=cassandra.start,
     ),
     Show(
-        database="ignite",
+        database=IGNITE,
         framework="tensorflow",
-        title="Apache Ignite",
         example="digits-tensorflow",
         rows="1,437 handwritten digits",
         held_out="digits that never were in the database",
         table="DIGITS",
         load=("--key", "id", "--backups", "1"),
-        endpoint="127.0.0.1:10800",
         wanted_accuracy=0.97,
         kill_at_step=120,
-        start=ignite.start,
     ),
     Show(
-        database="cassandra",
+        database=CASSANDRA,
         framework="tensorflow",
-        title="Apache Cassandra",
         example="text-cassandra",
         rows="3,600 paragraphs of documentation",
         held_out="paragraphs that never were in the database",
         table="library.paragraphs",
         load=("--key", "id", "--replicas", "2"),
-        endpoint="127.0.0.1:9042",
         wanted_accuracy=0.84,
         kill_at_step=120,
-        start=cassandra.start,
     ),
 )
 
@@ -136,9 +138,9 @@ def find(shows: Sequence[Show], database: str, framework: str) -> Show:
         ConfigurationError: there is none; the message names those that there are.
     """
     for show in shows:
-        if (show.database, show.framework) == (database, framework):
+        if (show.database.name, show.framework) == (database, framework):
             return show
-    known = ", ".join(f"DATABASE={show.database} FRAMEWORK={show.framework}" for show in shows)
+    known = ", ".join(f"DATABASE={show.database.name} FRAMEWORK={show.framework}" for show in shows)
     raise ConfigurationError(
         f"there is no demo with DATABASE={database} FRAMEWORK={framework}; there is {known}"
     )

@@ -8,13 +8,13 @@ from click.testing import CliRunner
 from examples.demo.__main__ import main
 from examples.demo.shows import SHOWS, Show
 
-NAMES = [f"{show.database}-{show.framework}" for show in SHOWS]
+NAMES = [f"{show.database.name}-{show.framework}" for show in SHOWS]
 
 
 @pytest.mark.parametrize("show", SHOWS, ids=NAMES)
 def test_a_show_has_all_the_files_of_its_example(show: Show) -> None:
     assert {"data.py", "evaluate.py", "model.py", "train.py"} <= {s.name for s in show.scripts}
-    assert show.endpoint in (show.folder / "job.yaml").read_text()
+    assert show.database.endpoint in (show.folder / "job.yaml").read_text()
 
 
 def test_each_database_and_framework_has_one_show() -> None:

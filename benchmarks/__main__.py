@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterator
 
 from benchmarks import cassandra_read, ignite_read, planner, tensorflow_feed
+
+_PARTS = ("ignite", "cassandra", "tensorflow", "planner")
 
 
 def main() -> None:
@@ -13,17 +16,29 @@ def main() -> None:
     parser.add_argument(
         "--quick", action="store_true", help="a few seconds, to see that it runs; no real numbers"
     )
+    parser.add_argument(
+        "--only", action="append", choices=_PARTS, help="this part; may be given several times"
+    )
     arguments = parser.parse_args()
-    for database in (ignite_read, cassandra_read):
-        plan = database.quick_plan() if arguments.quick else database.full_plan()
-        for result in database.run(plan):
-            print(result.line(), flush=True)
-    feed = tensorflow_feed.quick_plan() if arguments.quick else tensorflow_feed.full_plan()
-    for result in tensorflow_feed.run(feed):
-        print(result.line(), flush=True)
-    if not arguments.quick:
-        for line in planner.lines():
-            print(json.dumps(line), flush=True)
+    for part in _PARTS:
+        if part in (arguments.only or _PARTS):
+            for line in _lines(part, quick=arguments.quick):
+                print(line, flush=True)
+
+
+def _lines(part: str, *, quick: bool) -> Iterator[str]:
+    match part:
+        case "ignite":
+            plan = ignite_read.quick_plan() if quick else ignite_read.full_plan()
+            yield from (result.line() for result in ignite_read.run(plan))
+        case "cassandra":
+            cases = cassandra_read.quick_plan() if quick else cassandra_read.full_plan()
+            yield from (result.line() for result in cassandra_read.run(cases))
+        case "tensorflow":
+            feed = tensorflow_feed.quick_plan() if quick else tensorflow_feed.full_plan()
+            yield from (result.line() for result in tensorflow_feed.run(feed))
+        case "planner" if not quick:
+            yield from map(json.dumps, planner.lines())
 
 
 if __name__ == "__main__":

@@ -70,19 +70,23 @@ class Feed:
         """The start of an epoch, in the order a session takes for such rows."""
         return Cursor(epoch=epoch, order=Order.sized(seed, self.row_bytes))
 
-    def scan(self) -> Iterator[pa.RecordBatch]:
+    def pages(self) -> Iterator[pa.RecordBatch]:
         """All rows as the database has them: shard after shard, each in its stable order."""
         with self._reader() as reader:
-            pieces: list[pa.RecordBatch] = []
-            rows = 0
-            for batch in _in_turn(reader, self._assignment.shards):
-                pieces.append(batch)
-                rows += batch.num_rows
-                if rows >= self._most_rows:
-                    yield _joined(pieces)
-                    pieces, rows = [], 0
-            if rows:
+            yield from _in_turn(reader, self._assignment.shards)
+
+    def scan(self) -> Iterator[pa.RecordBatch]:
+        """The rows of `pages`, in blocks."""
+        pieces: list[pa.RecordBatch] = []
+        rows = 0
+        for page in self.pages():
+            pieces.append(page)
+            rows += page.num_rows
+            if rows >= self._most_rows:
                 yield _joined(pieces)
+                pieces, rows = [], 0
+        if rows:
+            yield _joined(pieces)
 
     def blocks(
         self, cursor: Cursor, batch_rows: int, handed: Handed = lambda _taken: None

@@ -22,7 +22,7 @@ from insitu.databases.cassandra import packing
 from insitu.databases.cassandra.cluster import locality
 from insitu.databases.cassandra.columns import types as types_read
 from insitu.databases.cassandra.writing import storage as types_loaded
-from insitu.databases.ignite.columns import schema, shape
+from insitu.databases.ignite.columns import arrow_types, schema
 from insitu.databases.ignite.writing import storage
 from insitu.errors import EXIT_CODES, ConfigurationError, ExitCode, InsituError
 from insitu_operator.shell import settings
@@ -103,7 +103,7 @@ def _variables(names: Names) -> str:
 
 def ignite() -> str:
     """What Ignite's rows become, and how rows are stored in Ignite."""
-    parts = {"Columns": schema, "Types when reading": shape, "Types when loading": storage}
+    parts = {"Columns": schema, "Types when reading": arrow_types, "Types when loading": storage}
     return f"# Apache Ignite\n\n{_NOTE}" + "".join(
         f"\n## {title}\n\n{(module.__doc__ or '').strip()}\n" for title, module in parts.items()
     )

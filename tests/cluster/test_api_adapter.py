@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TypeVar
@@ -54,7 +55,14 @@ def test_an_object_is_created_read_changed_and_deleted(space: Space) -> None:
     merged, replaced = as_admin(space, ask)
     assert merged["data"] == {"a": "3"}
     assert replaced["data"] == {"c": "4"}
-    managers = {field["manager"] for field in replaced["metadata"]["managedFields"]}
+
+
+def test_what_is_written_is_known_to_be_the_operators(space: Space) -> None:
+    as_admin(space, lambda api: api.create(paths.config_maps(space.name), config_map(a="1")))
+    written = json.loads(
+        space.kubectl("get", "configmap", "one", "--output=json", "--show-managed-fields")
+    )
+    managers = {field["manager"] for field in written["metadata"]["managedFields"]}
     assert managers == {"insitu-operator"}
 
 

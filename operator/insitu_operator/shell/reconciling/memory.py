@@ -54,13 +54,8 @@ class Memory:
     def remember(self, record: Record | None, plan_map: Json | None) -> None:
         """What the ConfigMap holds now."""
         self.looked, self.record = True, record
-        self.plan_map = _without_content(plan_map) if plan_map else None
+        self.plan_map = {"metadata": plan_map["metadata"]} if plan_map else None
 
     def doubt(self) -> None:
         """Somebody else has written: the record is read again."""
         self.looked = False
-
-
-def _without_content(plan_map: Json) -> Json:
-    metadata = {k: v for k, v in plan_map["metadata"].items() if k != "managedFields"}
-    return {"metadata": metadata}

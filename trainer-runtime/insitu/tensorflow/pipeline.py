@@ -51,10 +51,15 @@ def batches_of_rows(
 
 
 def with_options(dataset: Any) -> Any:
-    """`dataset` in its own order, left whole by `tf.distribute`: it is a rank's share already."""
+    """`dataset` in its own order, left whole by `tf.distribute`: it is a rank's share already.
+
+    Without autotuning: the end of a pass waits for its thread, which wakes up after 10 ms, 20 ms,
+    40 ms and so on, so a pass could take up to twice as long. Later options may turn it on again.
+    """
     tf = tensorflow()
     options = tf.data.Options()
     options.deterministic = True
+    options.autotune.enabled = False
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
     return dataset.with_options(options)
 

@@ -188,6 +188,29 @@ def test_what_the_driver_writes_comes_out(kind: CqlType, java: str, value: Any, 
     assert both(kind, data, data).to_pylist() == [arrow, arrow]
 
 
+@pytest.mark.parametrize(
+    ("kind", "item"),
+    [
+        (Native.BOOLEAN, b"\1"),
+        (Native.DATE, struct.pack(">I", 1 << 31)),
+        (Native.FLOAT, struct.pack(">f", 0.5)),
+        (Native.UUID, uuid.UUID(int=5).bytes),
+        (VectorOf(Native.FLOAT, 2), struct.pack(">2f", 0.5, 1.5)),
+    ],
+    ids=str,
+)
+def test_lists_of_one_length_are_read_at_once(kind: CqlType, item: bytes) -> None:
+    three = INT.pack(3) + cell(item) * 3
+    lists = both(ListOf(kind), three, three)
+    assert lists.value_lengths().to_pylist() == [3, 3]
+    assert len(set(map(str, lists.values.to_pylist()))) == 1
+
+
+def test_lists_of_as_many_bytes_may_have_other_items() -> None:
+    two, nulls = INT.pack(2) + cell(INT.pack(8)) * 2, INT.pack(4) + cell(None) * 4
+    assert both(ListOf(Native.INT), two, nulls).to_pylist() == [[8, 8], [None] * 4]
+
+
 def test_times_keep_their_unit() -> None:
     assert both(Native.TIME, struct.pack(">q", 1_000)).cast(pa.int64()).to_pylist() == [1_000]
     stamps = both(Native.TIMESTAMP, struct.pack(">q", -1))

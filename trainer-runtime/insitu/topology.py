@@ -58,7 +58,9 @@ class Shard:
     @property
     def readable(self) -> bool:
         """Whether every row of it is on some live node."""
-        return bool(self.owners or self.parts) and all(part.readable for part in self.parts)
+        if not self.parts:
+            return bool(self.owners)
+        return all(part.readable for part in self.parts)
 
 
 @dataclass(frozen=True, slots=True)

@@ -177,7 +177,8 @@ def _settings(inactivity_seconds: float) -> kopf.OperatorSettings:
     settings.watching.label_selectors["discovery.k8s.io", "endpointslices"] = OTHERS
     settings.watching.chunk_size = 500
     settings.watching.inactivity_timeout = inactivity_seconds
-    settings.watching.reconnect_backoff = 1.0
+    # Nobody hears of a new job meanwhile.
+    settings.watching.reconnect_backoff = 0.2
     settings.watching.connect_timeout = 5.0
     settings.networking.request_timeout = 30.0
     # An API server that comes back is noticed in two seconds; the default ends at 21.

@@ -129,6 +129,59 @@ class Strided:
 
 
 @dataclass(frozen=True, slots=True)
+class Grid:
+    """Items of lists of one length: `each` of `size` bytes in each of `rows` lists.
+
+    The first is at `first` of `page`; the next list is `stride` bytes on, the next item `step`.
+    """
+
+    page: Bytes
+    first: int
+    stride: int
+    rows: int
+    step: int
+    each: int
+    size: int
+
+    missing: None = None
+
+    @property
+    def count(self) -> int:
+        return self.rows * self.each
+
+    @property
+    def total(self) -> int:
+        return self.count * self.size
+
+    def all_have(self, size: int) -> bool:
+        return self.size == size
+
+    def numbers(self, dtype: str, each: int = 1) -> npt.NDArray[Any]:
+        kind = np.dtype(dtype)
+        shape, strides = (self.rows, self.each, each), (self.stride, self.step, kind.itemsize)
+        found: npt.NDArray[Any] = np.ndarray(shape, kind, self.page, self.first, strides)
+        return _native(found).reshape(-1)
+
+    def blobs(self) -> pa.Array:
+        return self.scattered().blobs()
+
+    def laid_out(self) -> pa.Array:
+        return self.scattered().laid_out()
+
+    def value(self, row: int) -> bytes:
+        at = self.first + row // self.each * self.stride + row % self.each * self.step
+        return self.page[at : at + self.size].tobytes()
+
+    def without_empty(self) -> Cells:
+        return self if self.size else self.scattered().without_empty()
+
+    def scattered(self) -> Scattered:
+        lists = self.first + self.stride * np.arange(self.rows, dtype=np.int64)
+        at = np.add.outer(lists, self.step * np.arange(self.each, dtype=np.int64)).reshape(-1)
+        return Scattered(self.page, at, np.full(self.count, self.size, np.int64))
+
+
+@dataclass(frozen=True, slots=True)
 class Scattered:
     """`sizes[i]` bytes at `at[i]` of `page`, -1 for null; they ascend and do not overlap."""
 

@@ -6,12 +6,43 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from insitu.databases.cassandra.columns.cells import Bytes, Offsets, Scattered, words
+from insitu.databases.cassandra.columns.cells import (
+    Bytes,
+    Cells,
+    Grid,
+    Offsets,
+    Scattered,
+    Strided,
+    words,
+)
 from insitu.databases.cassandra.columns.rows import fields
 from insitu.databases.cassandra.columns.types import VectorOf, spell
 from insitu.databases.cassandra.columns.values import unsigned_vint
 from insitu.databases.cassandra.columns.walk import INT_SIZE, record_starts
 from insitu.errors import ProtocolError
+
+
+def list_items(path: str, cells: Cells, width: int | None) -> tuple[Offsets, Cells]:
+    """As `collection_items`, of lists alone; those of one length, as features are, at once."""
+    if isinstance(cells, Strided) and width is not None and (grid := _grid(cells, width)):
+        return np.arange(grid.rows + 1, dtype=np.int64) * grid.each, grid
+    offsets, (items,) = collection_items(path, cells.scattered(), [width])
+    return offsets, items
+
+
+def _grid(cells: Strided, width: int) -> Grid | None:
+    """The items, if all lists have the same number of them, and all of them `width` bytes."""
+    step = INT_SIZE + width
+    each, rest = divmod(cells.size - INT_SIZE, step)
+    if each < 1 or rest:
+        return None
+    counts = np.ndarray((cells.count,), ">i4", cells.page, cells.first, (cells.stride,))
+    first = cells.first + INT_SIZE
+    shape, strides = (cells.count, each), (cells.stride, step)
+    sizes = np.ndarray(shape, ">i4", cells.page, first, strides)
+    if (counts != each).any() or (sizes != width).any():
+        return None
+    return Grid(cells.page, first + INT_SIZE, cells.stride, cells.count, step, each, width)
 
 
 def collection_items(

@@ -20,6 +20,7 @@ from insitu.columns import empty_batch
 from insitu.databases.cassandra.columns.cells import Cells, Mask
 from insitu.databases.cassandra.columns.nested import (
     collection_items,
+    list_items,
     struct_fields,
     vector_items,
 )
@@ -106,7 +107,7 @@ def gather(path: str, kind: CqlType, cells: Cells) -> pa.Array:
         case Native():
             return _natives(path, kind, cells)
         case ListOf(item):
-            offsets, (items,) = collection_items(path, cells.scattered(), [width(item)])
+            offsets, items = list_items(path, cells, width(item))
             values = gather(f"{path}[]", item, items)
             return pa.ListArray.from_arrays(
                 offsets.astype(np.int32), values, type=arrow_type(kind), mask=_mask(cells)

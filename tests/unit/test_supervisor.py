@@ -50,6 +50,12 @@ def test_a_line_end_in_a_secret_is_left_out_as_where_the_operator_reads_it() -> 
     assert done.stdout == b"[' s3cret', 'as it is\\n']\n"
 
 
+def test_a_trainer_keeps_arrows_memory_unless_it_is_told_otherwise() -> None:
+    show = "import os; print(os.environ['MIMALLOC_PURGE_DELAY'])"
+    assert run(show).stdout == b"-1\n"
+    assert run(show, MIMALLOC_PURGE_DELAY="10").stdout == b"10\n"
+
+
 def test_an_unknown_command_is_named() -> None:
     done = subprocess.run([*SUPERVISOR, "pyton", "x.py"], capture_output=True, timeout=30)
     assert done.returncode == ExitCode.CONFIGURATION

@@ -27,6 +27,11 @@ from insitu.errors import ConfigurationError, ExitCode
 from insitu.heartbeat import Heart
 from insitu.progress import Heartbeat, read_progress
 
+KEPT_MEMORY = {"MIMALLOC_PURGE_DELAY": "-1"}
+"""Set for a trainer where nobody has: Arrow keeps what it frees for the next page. To give it back
+to the system and have it cleared again is a quarter of the CPU of reading large values.
+"""
+
 _LAST_LINES = 20
 _LINE_BYTES = 64 << 10
 _TOLD_CHARACTERS = 2000  # of a line in a heartbeat
@@ -65,7 +70,7 @@ def supervise(command: Sequence[str], environ: Mapping[str, str], reporting: Rep
     url, token = reporting.heartbeat, reporting.heartbeat_token
     heart = Heart(url, lambda: _heartbeat(reporting), say=_say, token=token) if url else None
     own = reporting.to_environ() | {"PYTHONUNBUFFERED": "1"}
-    child = _Child(command, plain_secrets(environ) | own)
+    child = _Child(command, KEPT_MEMORY | plain_secrets(environ) | own)
     if heart:
         heart.start(superseded=child.stop)
     code = child.wait()

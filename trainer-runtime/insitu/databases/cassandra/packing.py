@@ -3,8 +3,8 @@
 A row holds up to N samples that follow each other. Each column of the samples is one blob, their
 values one after the other, little endian; `samples` says how many they are, and `pack` numbers the
 rows. What a server does for each row and each cell of a page it then does N times less often:
-measured on one node that shares two busy cores with its reader, rows of 18 numbers came 11 times
-as fast with N = 256, and vectors of 256 floats 2.3 times with N = 64 (`make bench`).
+measured on one node that shares two cores with its reader, rows of 18 numbers came 17 times as
+fast with N = 256, and vectors of 256 floats 2.7 times with N = 64 (`make bench`).
 
 The table's comment says what the blobs hold, as in
 `insitu: {"pack": 256, "columns": {"embedding": "float[64]", "label": "int64"}}`.

@@ -259,6 +259,7 @@ def _conditions(
         "cpu": cpu(),
         "cores": os.cpu_count(),
         "load_average": round(os.getloadavg()[0], 1),
+        "mimalloc_purge_delay": os.environ["MIMALLOC_PURGE_DELAY"],
         "cassandra": cluster.cql("SELECT release_version FROM system.local")[0][0],
         "python": platform.python_version(),
         **{name: version(name) for name in ("pyarrow", "numpy", "cassandra-driver", "acsylla")},

@@ -178,6 +178,7 @@ def _conditions(cluster: Cluster, plan: Plan, case: Case, table: ways.Table) -> 
         "cpu": cpu(),
         "cores": os.cpu_count(),
         "load_average": round(os.getloadavg()[0], 1),
+        "mimalloc_purge_delay": os.environ["MIMALLOC_PURGE_DELAY"],
         "ignite": cluster.sql("SELECT VERSION FROM SYS.NODES")[0][0],
         "python": platform.python_version(),
         **{name: version(name) for name in ("pyarrow", "numpy", "pyignite")},

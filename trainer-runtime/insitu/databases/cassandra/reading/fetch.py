@@ -75,6 +75,7 @@ class Fetcher:
         self._threads: list[threading.Thread] = []
         self._scans: list[Scan] = []
         self._closed = False
+        self._failure: BaseException | None = None
         lock = threading.Lock()
         self._work = threading.Condition(lock)
         self._arrival = threading.Condition(lock)
@@ -141,6 +142,8 @@ class Fetcher:
             thread.join(_CLOSE_SECONDS)
 
     def _check_open(self) -> None:
+        if self._failure is not None:
+            raise self._failure
         if self._closed:
             raise DatabaseUnavailable("the reader is closed")
 
@@ -152,6 +155,25 @@ class Fetcher:
         return thread
 
     def _run(self, worker: Worker) -> None:
+        try:
+            self._work_through(worker)
+        except BaseException as error:  # noqa: BLE001 - raised again by `take` and `open`
+            self._fail_all(error)
+
+    def _fail_all(self, error: BaseException) -> None:
+        """Ends every scan with what has ended a thread: nobody would ask for its pages any more."""
+        with self._work:
+            if not self._closed:
+                self._failure = error
+            self._closed = True
+            for scan in self._scans:
+                scan.error = scan.error or error
+                scan.ended = True
+            self._scans.clear()
+            self._work.notify_all()
+            self._arrival.notify_all()
+
+    def _work_through(self, worker: Worker) -> None:
         while True:
             asked: Asked | None = None
             with self._work:

@@ -7,7 +7,6 @@ for those with the fewest pages here, then for the ones opened first.
 
 from __future__ import annotations
 
-import contextlib
 import threading
 from collections.abc import Callable
 from functools import partial
@@ -37,7 +36,7 @@ from insitu.databases.ignite.reading.scan import (
     Worker,
     given_up,
 )
-from insitu.errors import DatabaseUnavailable, DataChanged, InsituError
+from insitu.errors import DatabaseUnavailable, DataChanged, InsituError, ProtocolError
 
 # A thread that is just connecting anew to a machine that is gone has nothing left to give back.
 _CLOSE_SECONDS = 2.0
@@ -69,6 +68,7 @@ class Fetcher:
         self._threads: list[threading.Thread] = []
         self._scans: list[Scan] = []
         self._closed = False
+        self._failure: BaseException | None = None
         lock = threading.Lock()
         self._work = threading.Condition(lock)
         self._arrival = threading.Condition(lock)
@@ -131,6 +131,8 @@ class Fetcher:
             thread.join(_CLOSE_SECONDS)
 
     def _check_open(self) -> None:
+        if self._failure is not None:
+            raise self._failure
         if self._closed:
             raise DatabaseUnavailable("the reader is closed")
 
@@ -142,14 +144,26 @@ class Fetcher:
         return thread
 
     def _run(self, worker: Worker) -> None:
-        while (job := self._next_job(worker)) is not None:
-            try:
+        try:
+            while (job := self._next_job(worker)) is not None:
                 job()
-            except DatabaseUnavailable:  # nobody waits for a cursor to be closed
-                with self._work:
-                    self._lost(worker, worker.connection)
-            with self._work:  # what was full or busy before may let others go on now
-                self._work.notify_all()
+                with self._work:  # what was full or busy before may let others go on now
+                    self._work.notify_all()
+        except BaseException as error:  # noqa: BLE001 - raised again by `take` and `open`
+            self._fail_all(error)
+
+    def _fail_all(self, error: BaseException) -> None:
+        """Ends every scan with what has ended a thread: nobody would ask for its pages any more."""
+        with self._work:
+            if not self._closed:
+                self._failure = error
+            self._closed = True
+            for scan in self._scans:
+                scan.error = scan.error or error
+                scan.ended = True
+            self._scans.clear()
+            self._work.notify_all()
+            self._arrival.notify_all()
 
     def _next_job(self, worker: Worker) -> Callable[[], None] | None:
         """What this worker's connection is for next; None at the end."""
@@ -203,9 +217,16 @@ class Fetcher:
             self._work.notify_all()
 
     def _close_cursor(self, worker: Worker, number: int) -> None:
-        if worker.connection is not None:
-            with contextlib.suppress(ServerError):  # it is closed already
-                worker.connection.request(RESOURCE_CLOSE, cursor_request(number))
+        connection = worker.connection
+        if connection is None:
+            return
+        try:
+            connection.request(RESOURCE_CLOSE, cursor_request(number))
+        except (DatabaseUnavailable, ProtocolError):  # nobody waits for a cursor to be closed
+            with self._work:
+                self._lost(worker, connection)
+        except InsituError:
+            return  # the server refused: it has closed it already, or will with the connection
 
     def _ask(self, worker: Worker, scan: Scan, charge: int) -> None:
         """Sends one request for one scan, without waiting for its page."""

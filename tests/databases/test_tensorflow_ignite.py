@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import uuid
 from collections.abc import Iterator, Mapping
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -226,6 +227,36 @@ def test_one_partition_is_read_by_its_number(ignite: Cluster, kittens: str) -> N
     assert row["key"] == 2
 
 
+def test_the_schema_may_be_asked_for_elsewhere(ignite: Cluster, kittens: str) -> None:
+    host, port = ignite.endpoints[0]
+    other = ignite.endpoints[1]
+    dataset = IgniteDataset(kittens, host, port, *other, True, environ=NOTHING)
+    by_name = IgniteDataset(kittens, host, port, local=True, environ=NOTHING)
+    assert list(plain(dataset)) == list(plain(by_name))
+    with pytest.raises(ConfigurationError, match="fourth argument is schema_host"):
+        IgniteDataset(kittens, host, port, False, -1, environ=NOTHING)  # type: ignore[arg-type]
+
+
+def test_decimals_come_as_text(cache: Cache) -> None:
+    cache.put({1: binary_object("Priced", price=Decimal("1.50"))})
+    assert cache.dataset().element_spec["val"]["price"] == tf.TensorSpec((), tf.string)
+    assert Decimal(cache.rows()[1]["price"].decode()) == Decimal("1.5")
+
+
+@pytest.mark.parametrize("column", ["BINARY", "VARBINARY"])
+def test_a_column_of_bytes_with_nulls_ends_no_process(ignite: Cluster, column: str) -> None:
+    """TensorFlow's `unbatch` did, at the null among values of one length."""
+    table = f"SEGT_{column}"
+    ignite.sql(f"CREATE TABLE {table} (ID INT PRIMARY KEY, B {column})")
+    values = ", ".join(f"({n}, {'NULL' if n == 100 else repr('0102')})" for n in range(300))
+    ignite.sql(f"INSERT INTO {table} VALUES {values}".replace("'0102'", "x'0102'"))
+    host, port = ignite.endpoints[0]
+    rows = list(plain(IgniteDataset(table, host, port, environ=NOTHING)))
+    assert {row["key"]: row["val"]["B"] for row in rows} == {
+        n: [] if n == 100 else [1, 2] for n in range(300)
+    }
+
+
 def test_tls_verifies_the_server(ignite_tls: Cluster) -> None:
     fill(ignite_tls, "T", 1, backups=0)
     host, port = ignite_tls.endpoints[0]
@@ -244,7 +275,8 @@ def test_a_user_logs_in_by_arguments_or_variables(ignite_auth: Cluster) -> None:
     host, port = ignite_auth.endpoints[0]
     who = ignite_auth.credentials
     assert who
-    said = IgniteDataset("U", host, port, False, -1, 100, who.username, who.password, environ={})
+    login = (who.username, who.password)
+    said = IgniteDataset("U", host, port, None, None, False, -1, 100, *login, environ={})
     assert len(list(said)) == 2
     named = {"IGNITE_DATASET_USERNAME": who.username, "IGNITE_DATASET_PASSWORD": who.password}
     assert len(list(IgniteDataset("U", host, port, environ=named))) == 2

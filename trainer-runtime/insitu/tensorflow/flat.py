@@ -77,6 +77,8 @@ def _values(name: str, column: pa.Array, reading: Reading) -> Values:
         column = _spelled(column.storage)
     elif pa.types.is_temporal(column.type):
         column = column.view(pa.int32() if dtype == "int32" else pa.int64())
+    if pa.types.is_decimal(column.type):
+        column = column.cast(pa.string())
     if dtype == "string" and not pa.types.is_large_binary(column.type):
         column = column.cast(pa.binary())
     if column.null_count:

@@ -46,6 +46,12 @@ def dtype_of(name: str, kind: pa.DataType, reading: Reading) -> str:
         return "int32" if kind.bit_width == 32 else "int64"
     if pa.types.is_integer(kind) or pa.types.is_floating(kind):
         return str(np.dtype(kind.to_pandas_dtype()))
+    if reading.original:
+        if pa.types.is_decimal(kind):
+            return "string"
+        raise UnsupportedType(
+            name, f"{kind} has no tensor: insitu.tensorflow.dataset leaves it out by `columns`"
+        )
     better = "pa.float64()" if pa.types.is_decimal(kind) else "a type of numbers or text"
     raise UnsupportedType(
         name,

@@ -50,6 +50,21 @@ def batches_of_rows(
     return tf.data.Dataset.from_generator(flat, output_signature=flat_spec).map(nested)
 
 
+def single_rows(blocks: Any, leaves: Sequence[Leaf]) -> Any:
+    """One element a row of `batches_of_rows`. A list of a row is a tensor of (n,), whatever the
+    lengths in a block were; lists of lists stay ragged.
+
+    Not by `unbatch`: TensorFlow's ends the process at a numeric tensor of (rows, 0), which is what
+    rows without elements make.
+    """
+    tf = tensorflow()
+    rows = blocks.flat_map(tf.data.Dataset.from_tensor_slices)
+    if any(leaf.lists == 1 and leaf.shape is None for leaf in leaves):
+        # A row of a ragged tensor of one level is a tensor already, but only a function sees it so.
+        rows = rows.map(tf.autograph.experimental.do_not_convert(lambda row: row))
+    return rows
+
+
 def with_options(dataset: Any) -> Any:
     """`dataset` in its own order, left whole by `tf.distribute`: it is a rank's share already.
 

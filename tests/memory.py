@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,15 +12,17 @@ import pyarrow.compute as pc
 
 from insitu.databases import (
     DataSource,
-    Mark,
     ReadCounters,
     Reader,
     ReadLimits,
+    RowKeys,
+    RowPosition,
     ShardStream,
     Writer,
 )
 from insitu.errors import DatabaseUnavailable, NotOwner
 from insitu.topology import DatabaseNode, NodeId, Shard, ShardId, Topology
+from tests.keys import NumberKeys
 
 PAGE_ROWS = 7
 
@@ -85,10 +88,10 @@ class MemoryReader:
     def schema(self) -> pa.Schema:
         return self.database.schema()
 
-    def open(self, shard: ShardId, skip: int = 0, mark: Mark | None = None) -> ShardStream:  # noqa: ARG002
+    def open(self, shard: ShardId, start: RowPosition | None = None) -> ShardStream:
         if self.node not in self.database.owners_of(shard):
             raise NotOwner(f"node {self.node} holds no copy of shard {shard}")
-        return MemoryStream(self, shard, skip)
+        return MemoryStream(self, shard, start)
 
     def close(self) -> None:
         pass
@@ -98,12 +101,16 @@ class MemoryReader:
 class MemoryStream:
     reader: MemoryReader
     shard: ShardId
-    skip: int
+    start: RowPosition | None
+    numbers: Sequence[int] = ()
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         database, node = self.reader.database, self.reader.node
-        rows = database.shards[self.shard].slice(self.skip)
-        for batch in rows.combine_chunks().to_batches(PAGE_ROWS):
+        rows = database.shards[self.shard]
+        numbers = rows["id"].to_pylist() if "id" in rows.schema.names else list(range(len(rows)))
+        first = 0 if self.start is None else bisect.bisect_left(numbers, self.start.number)
+        for batch in rows.slice(first).combine_chunks().to_batches(PAGE_ROWS):
+            self.numbers, first = numbers[first : first + len(batch)], first + len(batch)
             if not database.alive(node):
                 raise DatabaseUnavailable(f"node {node} went away")
             if node in database.lose_after:
@@ -112,8 +119,9 @@ class MemoryStream:
             self.reader.counters.bytes += batch.nbytes
             yield batch
 
-    def mark(self, row: int) -> None:
-        """Rows have no place but their number."""
+    def keys(self) -> RowKeys:
+        """Rows lie in the order of their ids, or where there are none in the table's."""
+        return NumberKeys(self.numbers)
 
     def close(self) -> None:
         pass

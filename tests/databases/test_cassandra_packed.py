@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from insitu.databases import Database, Mark, ReadLimits, connect
+from insitu.databases import Database, ReadLimits, RowPosition, connect
 from insitu.databases.cassandra.ranges import RING, format_range
 from insitu.errors import ConfigurationError
 from insitu.topology import Topology
@@ -57,16 +57,15 @@ def test_reading_goes_on_from_any_sample(cassandra: Cluster, packed: str) -> Non
     with opened(cassandra, packed) as (database, topology):
         whole = format_range(RING)
         with closing(database.reader(topology.nodes[0], SMALL_PAGES)) as reader:
-            places: list[tuple[int, Mark | None]] = []
+            places: list[tuple[int, RowPosition]] = []
             stream = reader.open(whole)
             for batch in stream:
                 ids = batch.column("id").to_pylist()
-                places += [(number, stream.mark(row)) for row, number in enumerate(ids)]
+                places += [(number, stream.keys().position(row)) for row, number in enumerate(ids)]
             for begin in (0, 1, 63, 64, len(places) // 2 + 1, len(places) - 1):
-                for options in ({"mark": places[begin][1]}, {"skip": begin}):
-                    again = reader.open(whole, **options)
-                    ids = [n for b in again for n in b.column("id").to_pylist()]
-                    assert ids == [number for number, _ in places[begin:]]
+                again = reader.open(whole, places[begin][1])
+                ids = [n for b in again for n in b.column("id").to_pylist()]
+                assert ids == [number for number, _ in places[begin:]]
 
 
 def test_a_killed_trainer_costs_no_sample_and_doubles_none(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from types import MappingProxyType
 from uuid import uuid4
 
 import pyarrow as pa
@@ -12,8 +13,10 @@ import pyarrow as pa
 from insitu.checkpoint import Commit, CommitLog, Store, Writer, open_store, write_part
 from insitu.checkpoint.store import Buffer, StoredObject
 from insitu.data import Cursor, RankStream, Taken
-from insitu.databases import Mark, ReadCounters, Reader
+from insitu.data.cursor import Digests
+from insitu.databases import ReadCounters, Reader, RowKeys, RowPosition
 from insitu.topology import NodeId, Shard, ShardId
+from tests.keys import NumberKeys
 
 IDS = pa.schema({"id": pa.int64()})
 
@@ -39,23 +42,25 @@ def shards(table: Mapping[ShardId, Sequence[int]], estimate: int | None = None) 
 
 @dataclass
 class MemoryStream:
-    """Pages of `page_rows` rows; remembers that it was closed. `marked` rows have their id as the
-    number of their place.
+    """Pages of `page_rows` rows; remembers that it was closed. Rows lie in the order of their ids,
+    whatever is inserted or deleted while they are read.
     """
 
     ids: Sequence[int]
     page_rows: int
-    marked: bool = False
+    start: RowPosition | None = None
     page: Sequence[int] = ()
     closed: bool = False
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
-        for start in range(0, len(self.ids), self.page_rows):
-            page = self.page = self.ids[start : start + self.page_rows]
+        ahead = lambda row: self.start is None or row >= self.start.number  # noqa: E731
+        while page := sorted(filter(ahead, self.ids))[: self.page_rows]:
+            self.page = page
+            ahead = page[-1].__lt__
             yield pa.RecordBatch.from_arrays([pa.array(page, pa.int64())], schema=IDS)
 
-    def mark(self, row: int) -> Mark | None:
-        return Mark(self.page[row], 0) if self.marked else None
+    def keys(self) -> RowKeys:
+        return NumberKeys(self.page)
 
     def close(self) -> None:
         self.closed = True
@@ -67,7 +72,6 @@ class MemoryReader:
 
     table: Mapping[ShardId, Sequence[int]]
     page_rows: int = 3
-    marked: bool = False
     counters: ReadCounters = field(default_factory=ReadCounters)
     opened: list[MemoryStream] = field(default_factory=list)
 
@@ -75,10 +79,8 @@ class MemoryReader:
     def schema(self) -> pa.Schema:
         return IDS
 
-    def open(self, shard: ShardId, skip: int = 0, mark: Mark | None = None) -> MemoryStream:
-        rows = self.table[shard]
-        left = rows[skip:] if mark is None else [row for row in rows if row >= mark.number]
-        stream = MemoryStream(left, self.page_rows, self.marked)
+    def open(self, shard: ShardId, start: RowPosition | None = None) -> MemoryStream:
+        stream = MemoryStream(self.table[shard], self.page_rows, start)
         self.opened.append(stream)
         return stream
 
@@ -95,11 +97,11 @@ def rank_stream(
     page_rows: int = 3,
     window: int = 4,
     estimate: int | None = None,
-    strict: bool = True,
-    marked: bool = False,
+    digests: Mapping[ShardId, Digests] = MappingProxyType({}),
+    tracked: bool = False,
 ) -> RankStream:
     """A stream of all shards of `table`, or of `mine`."""
-    reader: Reader = MemoryReader(table, page_rows, marked)
+    reader: Reader = MemoryReader(table, page_rows)
     own = {shard: table[shard] for shard in (table if mine is None else mine)}
     reader_for: Callable[[ShardId], Reader] = lambda _shard: reader  # noqa: E731
     return RankStream(
@@ -107,8 +109,9 @@ def rank_stream(
         Cursor() if cursor is None else cursor,
         reader_for,
         IDS,
+        digests=digests,
         window=window,
-        strict=strict,
+        tracked=tracked,
     )
 
 
@@ -127,6 +130,13 @@ def drain(stream: RankStream, batch: int) -> tuple[list[list[int]], list[Taken]]
         batches.append(ids(rows))
         used.extend(taken)
     return batches, used
+
+
+def resumed(stream: RankStream, cursor: Cursor) -> tuple[Cursor, dict[ShardId, Digests]]:
+    """What a commit of `cursor` keeps: where its shards go on, and what was taken of them."""
+    begun = stream.begun(cursor)
+    blocks = {shard: block for shard, (block, _) in begun.items()}
+    return replace(cursor, blocks=blocks), {shard: taken for shard, (_, taken) in begun.items()}
 
 
 @dataclass

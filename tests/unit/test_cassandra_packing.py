@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from insitu.databases import Mark
 from insitu.databases.cassandra.columns.rows import locate
 from insitu.databases.cassandra.columns.types import Column, Native
 from insitu.databases.cassandra.packing import (
@@ -21,7 +20,7 @@ from insitu.databases.cassandra.packing import (
     sample_counts,
     unpack,
 )
-from insitu.databases.cassandra.reading.tokens import Tokens, token_of
+from insitu.databases.cassandra.reading.tokens import Mark, Tokens, token_of
 from insitu.errors import ConfigurationError, ProtocolError, UnsupportedType
 from tests.cassandra_values import page
 

@@ -9,12 +9,11 @@ from cassandra.metadata import Murmur3Token
 from hypothesis import given
 from hypothesis import strategies as st
 
-from insitu.databases import Mark
 from insitu.databases.cassandra.columns.rows import locate
 from insitu.databases.cassandra.columns.types import Column, Native, VectorOf
 from insitu.databases.cassandra.reading.pages import PageSize, fewer, first_size, page_limit
 from insitu.databases.cassandra.reading.statement import Select
-from insitu.databases.cassandra.reading.tokens import Tokens, token_of
+from insitu.databases.cassandra.reading.tokens import Mark, Tokens, token_of
 from tests.cassandra_values import page
 
 MB = 1 << 20

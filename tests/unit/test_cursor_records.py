@@ -7,16 +7,19 @@ from hypothesis import strategies as st
 
 from insitu.checkpoint import Commit, Fence, Part
 from insitu.checkpoint.records import decode, decode_cursor, encode, encode_cursor
-from insitu.data import Block, Cursor, Order, Taken
-from insitu.databases import Mark
+from insitu.data import BlockPosition, Cursor, Order, Taken
+from insitu.databases import RowPosition
 from insitu.topology import ShardId
+from tests.keys import at
 from tests.unit.builders import NOON
 
 SHARD = st.one_of(
     st.integers(0, 70_000).map(str), st.sampled_from(["007", "-1", "none", "a-b", "ks.t:0/7", ""])
 ).map(ShardId)
-MARK = st.builds(Mark, st.integers(-(2**63), 2**63 - 1), st.integers(0, 10**9))
-BLOCK = MARK.map(Block) | st.builds(Block, MARK, MARK, st.integers(0), st.integers(0))
+POSITION = st.builds(RowPosition, st.integers(-(2**63), 2**63 - 1), st.binary(max_size=40))
+BLOCK = st.builds(
+    BlockPosition, POSITION, POSITION, st.integers(0), st.integers(0), st.integers(0)
+) | POSITION.map(lambda first: BlockPosition(first, number=7))
 CURSORS = st.builds(
     Cursor,
     st.integers(0, 9),
@@ -66,12 +69,11 @@ def test_a_cursor_adds_up_what_all_ranks_took() -> None:
     assert cursor.rows == 9
 
 
-def test_a_cursor_knows_the_blocks_of_shards_that_are_begun_and_no_others() -> None:
-    shard, one, other = ShardId("a"), Block(Mark(1, 0), Mark(4, 0)), Block(Mark(5, 0))
-    begun = Cursor().after([Taken(shard, 3, finished=False, block=one)])
-    assert begun.blocks == {shard: one}
-    assert begun.after([Taken(shard, 1, finished=False, block=other)]).blocks == {shard: other}
-    assert begun.after([Taken(shard, 1, finished=True)]).blocks == {}
+def test_a_cursor_forgets_the_block_of_a_shard_that_more_is_taken_of() -> None:
+    a, b = ShardId("a"), ShardId("b")
+    begun = Cursor(taken={a: 3, b: 2}, blocks={a: BlockPosition(at(1)), b: BlockPosition(at(5))})
+    assert begun.after([Taken(a, 1, finished=False)]).blocks == {b: BlockPosition(at(5))}
+    assert begun.after([Taken(b, 0, finished=True)]).blocks == {a: BlockPosition(at(1))}
     assert begun.next_epoch().blocks == {}
 
 

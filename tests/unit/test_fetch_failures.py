@@ -23,7 +23,9 @@ from insitu.databases.cassandra.reading.pages import PageSize as CassandraPageSi
 from insitu.databases.ignite.protocol.connection import RESOURCE_CLOSE, Connection
 from insitu.databases.ignite.reading.cursors import Cursors
 from insitu.databases.ignite.reading.fetch import Fetcher
+from insitu.databases.ignite.reading.keys import EntryKeys
 from insitu.databases.ignite.reading.pages import SCAN, PageSize
+from tests.ignite_values import NO_TYPES
 
 Answer = Callable[[int, int], bytes]
 """The reply to a request of that id and operation."""
@@ -93,6 +95,7 @@ def ignite(answer: Answer, budget: Budget | None = None) -> Iterator[Fetcher]:
             size=PageSize(1 << 16),
             budget=budget or Budget(1 << 20, 1 << 16),
             counters=ReadCounters(),
+            keys=lambda page: EntryKeys(page, NO_TYPES),
         )
         try:
             yield fetcher
@@ -163,17 +166,17 @@ def test_a_cursor_that_cant_be_closed_keeps_no_other_scan_waiting(
         return closed(request) if op == RESOURCE_CLOSE else ignite_page(request, op)
 
     with ignite(answer) as fetcher:
-        first = fetcher.open(0, 0)
+        first = fetcher.open(0, None)
         assert fetcher.take(first) is not None
         fetcher.drop(first)
-        assert fetcher.take(fetcher.open(1, 0)) is not None
+        assert fetcher.take(fetcher.open(1, None)) is not None
 
 
 def test_whatever_ends_a_thread_ends_every_scan_of_ignite_with_its_reason() -> None:
     with ignite(ignite_page, NoRoom(1 << 20, 1 << 16)) as fetcher:
         for partition in range(3):
             with pytest.raises(MemoryError, match="no room for a page"):
-                fetcher.take(fetcher.open(partition, 0))
+                fetcher.take(fetcher.open(partition, None))
 
 
 def test_whatever_ends_a_thread_ends_every_scan_of_cassandra_with_its_reason() -> None:

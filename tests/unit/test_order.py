@@ -58,11 +58,6 @@ def test_rows_land_anywhere_in_their_block() -> None:
     assert counts.max() < 65
 
 
-@pytest.mark.parametrize(("taken", "start"), [(0, 0), (7, 0), (8, 8), (9, 8), (10**12 + 3, 10**12)])
-def test_a_resume_reads_again_from_the_start_of_its_block(taken: int, start: int) -> None:
-    assert Order(block_rows=8).block_start(taken) == start
-
-
 @given(st.floats(1, 1e9))
 def test_blocks_of_wide_rows_are_shorter(row_bytes: float) -> None:
     rows = Order.sized(0, row_bytes).block_rows

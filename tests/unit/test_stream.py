@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from insitu.data import Cursor, Order, RankStream, Remaining, Taken
-from insitu.errors import DataChanged, ProtocolError
+from insitu.errors import ProtocolError
 from insitu.topology import ShardId
 from tests.unit.builders import (
     IDS,
@@ -16,6 +16,7 @@ from tests.unit.builders import (
     drain,
     ids,
     rank_stream,
+    resumed,
     shards,
     shards_of,
 )
@@ -49,11 +50,13 @@ def test_a_stream_from_a_later_cursor_goes_on_exactly(
 ) -> None:
     table = shards_of(*sizes)
     cursor = Cursor(order=order)
-    whole = rank_stream(table, cursor, page_rows=4)
+    whole = rank_stream(table, cursor, page_rows=4, tracked=True)
     for rows in before:
         cursor = cursor.after(whole.take(rows)[1])
-    resumed = rank_stream(table, cursor, page_rows=data.draw(st.integers(1, 9)))
-    assert drain(resumed, batch)[0] == drain(whole, batch)[0]
+        whole.advanced(cursor)
+    cursor, digests = resumed(whole, cursor)
+    later = rank_stream(table, cursor, page_rows=data.draw(st.integers(1, 9)), digests=digests)
+    assert drain(later, batch)[0] == drain(whole, batch)[0]
 
 
 @given(SIZES, st.integers(0, 60), st.integers(1, 5))
@@ -163,21 +166,17 @@ def test_closing_closes_every_shard_that_is_open() -> None:
     assert all(opened.closed for opened in reader.opened)
 
 
-def test_a_shard_that_has_shrunk_is_noticed() -> None:
-    cursor = Cursor(taken={ShardId("0"): 7}, order=Order(block_rows=4))
-    with pytest.raises(DataChanged, match=r"shard 0 has 6 rows, and this epoch has taken 7"):
-        rank_stream(shards_of(6), cursor).take(1)
+def test_a_shard_whose_last_rows_were_deleted_just_ends_and_is_changed() -> None:
+    table = shards_of(7)
+    stream = rank_stream(table, Cursor(order=Order(block_rows=4)), tracked=True)
+    cursor, digests = resumed(stream, stream_cursor(stream, 6))
+    left = rank_stream(shards_of(4), cursor, digests=digests)
+    assert left.take(1)[1] == (Taken(ShardId("0"), 0, finished=True, changed=True),)
 
 
-def test_a_shrunk_shard_is_finished_where_changes_are_allowed() -> None:
-    cursor = Cursor(taken={ShardId("0"): 7}, order=Order(block_rows=4))
-    stream = rank_stream(shards_of(6), cursor, strict=False)
-    assert stream.take(1)[1] == (Taken(ShardId("0"), 0, finished=True),)
-
-
-def test_a_shard_taken_to_its_last_row_just_ends() -> None:
-    cursor = Cursor(taken={ShardId("0"): 6}, order=Order(block_rows=4))
-    assert rank_stream(shards_of(6), cursor).take(1)[1] == (Taken(ShardId("0"), 0, finished=True),)
+def test_a_cursor_without_a_position_of_a_begun_shard_is_refused() -> None:
+    with pytest.raises(ValueError, match="taken 6 rows of 0, and no position"):
+        rank_stream(shards_of(6), Cursor(taken={ShardId("0"): 6}))
 
 
 def test_a_reader_that_breaks_its_schema_is_named() -> None:
@@ -186,3 +185,10 @@ def test_a_reader_that_breaks_its_schema_is_named() -> None:
     stream = RankStream(shards(reader.table), Cursor(), lambda _: reader, other)
     with pytest.raises(ProtocolError, match=r"shard 0.*int64.*int32"):
         stream.take(1)
+
+
+def stream_cursor(stream: RankStream, rows: int) -> Cursor:
+    """The cursor once the first `rows` rows of a stream are part of the parameters."""
+    cursor = Cursor(order=Order(block_rows=4)).after(stream.take(rows)[1])
+    stream.advanced(cursor)
+    return cursor

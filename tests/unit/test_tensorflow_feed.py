@@ -7,10 +7,12 @@ from itertools import chain
 import pyarrow as pa
 import pytest
 
-from insitu.data.cursor import Cursor, Taken
+from insitu.data.cursor import Taken
+from insitu.data.stream import RankStream
 from insitu.tensorflow.feed import Feed
 from tests.memory import MemoryDatabase
 from tests.ranks import assignments, table
+from tests.unit.builders import resumed
 
 
 def feed(*rows: int) -> Feed:
@@ -36,12 +38,15 @@ def test_the_cursor_behind_any_batch_leads_to_the_rest(batches: int) -> None:
     rows = feed(30, 50, 8)
     taken: list[tuple[Taken, ...]] = []
     start = rows.start(0, seed=1)
-    whole = ids(rows.blocks(start, 8, taken.append))
+    streams: list[RankStream] = []
+    whole = ids(rows.blocks(start, 8, taken.append, opened=streams.append))
     assert len(taken) == 11
     cursor = start
     for each in taken[:batches]:
         cursor = cursor.after(each)
-    assert ids(rows.blocks(cursor, 8)) == whole[8 * batches :]
+        streams[0].advanced(cursor)
+    cursor, digests = resumed(streams[0], cursor)
+    assert ids(rows.blocks(cursor, 8, digests=digests)) == whole[8 * batches :]
 
 
 def test_blocks_are_whole_batches_but_for_the_last() -> None:
@@ -72,7 +77,7 @@ def test_every_pass_closes_the_database_even_when_it_is_left() -> None:
         return opened[-1]
 
     rows = Feed(assignments(MemoryDatabase(table(100)), 1)[0], open_database)
-    pass_ = rows.blocks(Cursor(), 8)
+    pass_ = rows.blocks(rows.start(0, seed=1), 8)
     next(pass_)
     pass_.close()  # type: ignore[attr-defined]
     next(rows.scan())

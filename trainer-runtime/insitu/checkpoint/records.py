@@ -8,19 +8,20 @@ person; numbers of shards are written as ranges.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from insitu.checkpoint.parts import Part
 from insitu.contract.ranges import format_ranges, parse_ranges
-from insitu.data.cursor import Block, Cursor
+from insitu.data.cursor import BlockPosition, Cursor
 from insitu.data.order import Order
-from insitu.databases import Mark
+from insitu.databases import RowPosition
 from insitu.topology import ShardId
 
 FORMAT = 1
@@ -127,7 +128,7 @@ def encode_cursor(cursor: Cursor) -> dict[str, Json]:
         "blockRows": cursor.order.block_rows,
         "taken": [[rows, *_pack(by_count[rows])] for rows in sorted(by_count)],
         "finished": _pack(cursor.finished),
-        "blocks": {shard: _place(block) for shard, block in cursor.blocks.items()},
+        "blocks": {shard: encode_block(block) for shard, block in cursor.blocks.items()},
     }
 
 
@@ -139,20 +140,32 @@ def decode_cursor(body: Mapping[str, Any]) -> Cursor:
         taken={shard: rows for rows, *packed in body["taken"] for shard in _unpack(packed)},
         finished=frozenset(_unpack(body["finished"])),
         order=Order(body["seed"], body["blockRows"]),
-        blocks={ShardId(s): _block(place) for s, place in body.get("blocks", {}).items()},
+        blocks={ShardId(s): decode_block(place) for s, place in body["blocks"].items()},
     )
 
 
-def _place(block: Block) -> dict[str, Json]:
-    place: dict[str, Json] = {"first": list(block.first)}
+def encode_block(block: BlockPosition) -> dict[str, Json]:
+    """Keys of rows are written in base64."""
+    place: dict[str, Json] = {"number": block.number, "first": _position(block.first)}
     if block.last is not None:
-        place |= {"last": list(block.last), "rows": block.rows, "taken": block.taken}
+        place |= {"last": _position(block.last), "rows": block.rows, "taken": block.taken}
     return place
 
 
-def _block(place: Mapping[str, Any]) -> Block:
-    last = Mark(*place["last"]) if "last" in place else None
-    return Block(Mark(*place["first"]), last, place.get("rows", 0), place.get("taken", 0))
+def decode_block(place: Mapping[str, Any]) -> BlockPosition:
+    """The inverse of `encode_block`."""
+    last = _row(place["last"]) if "last" in place else None
+    rows, taken = place.get("rows", 0), place.get("taken", 0)
+    return BlockPosition(_row(place["first"]), last, rows, taken, place["number"])
+
+
+def _position(position: RowPosition) -> list[Json]:
+    return [position.number, base64.b64encode(position.key).decode()]
+
+
+def _row(written: Sequence[Any]) -> RowPosition:
+    number, key = written
+    return RowPosition(number, base64.b64decode(key))
 
 
 def _record(body: dict[str, Any]) -> Record:

@@ -10,42 +10,61 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
+import numpy as np
+import numpy.typing as npt
+
 from insitu.data.order import Order
-from insitu.databases import Mark
+from insitu.databases import RowPosition
 from insitu.topology import ShardId
 
+#: uint64 (n,): see `insitu.databases.RowKeys.digests`.
+Digests = npt.NDArray[np.uint64]
 
-class Block(NamedTuple):
-    """The block that a shard's next row is in, by the place of its first row.
 
-    Once some of it is `taken`, it also has the place of its `last` row and its length in `rows`.
+class BlockPosition(NamedTuple):
+    """The block that a shard's next row is in: number `number` of its shard in this epoch.
+
+    It begins at `first`. Where some of it was taken, it also has its `last` row, how many `rows`
+    lay between the two when they were read, and how many were `taken`; which these are is told by
+    the digests that are committed beside the cursor.
     """
 
-    first: Mark
-    last: Mark | None = None
+    first: RowPosition
+    last: RowPosition | None = None
     rows: int = 0
     taken: int = 0
+    number: int = 0
+
+
+class BegunShard(NamedTuple):
+    """Where a shard goes on that an epoch is in the middle of: in `block`, without the rows whose
+    digests are `taken`.
+    """
+
+    block: BlockPosition
+    taken: Digests
 
 
 class Taken(NamedTuple):
     """One rank's use of one shard in one step: `rows` more; `finished` if those were the last.
 
-    `block` tells where the shard goes on, where the database knows that but by counting.
+    `changed` if rows were found to have come or gone where an earlier run was in the middle of a
+    block.
     """
 
     shard: ShardId
     rows: int
     finished: bool
-    block: Block | None = None
+    changed: bool = False
 
 
 @dataclass(frozen=True)
 class Cursor:
-    """`taken` counts rows per shard in this epoch, in the epoch's own order of each shard;
-    `finished` holds the shards of which nothing is left. `step` counts optimizer steps over the
-    whole job; `rows` is the sum of `taken`. The counts mean something in `order` only, so it is
-    part of the cursor and holds for the whole job. `blocks` are the places where shards that are
-    begun go on; one that is not there goes on after as many rows as were taken of it.
+    """`taken` counts rows per shard in this epoch; `finished` holds the shards of which nothing is
+    left. `step` counts optimizer steps over the whole job; `rows` is the sum of `taken`. Where a
+    shard goes on follows from `order`, which holds for the whole job, and from `blocks`: these are
+    filled in when a cursor is committed, for all shards that are begun and not finished, and are
+    out of date for a shard that more was taken of since.
     """
 
     epoch: int = 0
@@ -53,7 +72,7 @@ class Cursor:
     taken: Mapping[ShardId, int] = field(default_factory=dict)
     finished: frozenset[ShardId] = frozenset()
     order: Order = field(default_factory=Order)
-    blocks: Mapping[ShardId, Block] = field(default_factory=dict)
+    blocks: Mapping[ShardId, BlockPosition] = field(default_factory=dict)
 
     @property
     def rows(self) -> int:
@@ -64,13 +83,12 @@ class Cursor:
         taken = dict(self.taken)
         finished = set(self.finished)
         blocks = dict(self.blocks)
-        for shard, rows, done, block in step:
+        for shard, rows, done, _ in step:
             taken[shard] = taken.get(shard, 0) + rows
-            blocks.pop(shard, None)
+            if rows or done:
+                blocks.pop(shard, None)
             if done:
                 finished.add(shard)
-            elif block is not None:
-                blocks[shard] = block
         return replace(
             self, step=self.step + 1, taken=taken, finished=frozenset(finished), blocks=blocks
         )

@@ -55,10 +55,6 @@ class Order:
         """`shards` in this epoch's order, whatever order they come in."""
         return sorted(shards, key=lambda shard: (_bits(16, self.seed, epoch, shard), shard))
 
-    def block_start(self, taken: int) -> int:
-        """The first row, in the database's order, of the block that row number `taken` is in."""
-        return taken - taken % self.block_rows
-
     def permutation(self, epoch: int, shard: ShardId, block: int, rows: int) -> Permutation:
         """The order of a block: int64[rows], position -> row of the block.
 

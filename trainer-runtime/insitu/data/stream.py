@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 
 import pyarrow as pa
 
-from insitu.data.cursor import Cursor, Taken
+from insitu.data.cursor import BegunShard, Cursor, Digests, Taken
 from insitu.data.gather import Piece, gather
 from insitu.data.quota import Remaining
-from insitu.data.shard import OpenShard
+from insitu.data.shard import NO_DIGESTS, OpenShard
 from insitu.databases import Reader
 from insitu.topology import Shard, ShardId
 
@@ -30,8 +32,8 @@ class RankStream:
     Further shards are opened ahead, as many as the next step may need: opening one makes its
     reader start to fetch, and the reader bounds the bytes.
 
-    An error of a reader ends the stream: make a new one from the last cursor. Use it from one
-    thread; `close` may come from another.
+    An error of a reader ends the stream: make a new one from the last cursor. Draw from one
+    thread; all else may come from another.
 
     Args:
         shards: this rank's own, all of the epoch; those the cursor has finished are left out.
@@ -39,8 +41,9 @@ class RankStream:
         reader_for: the reader to take a shard from: the database node beside this rank, or
             another one for a shard that is not held there.
         schema: of every batch, also where there are no shards.
+        digests: of the rows that were taken of the blocks that `cursor` is in the middle of.
         window: shards to mix. More mix better and hold more blocks in memory.
-        strict: raise `DataChanged` for a shard that has become shorter than its cursor.
+        tracked: `begun` will be asked for, and `advanced` be told each cursor.
     """
 
     def __init__(
@@ -50,14 +53,18 @@ class RankStream:
         reader_for: Callable[[ShardId], Reader],
         schema: pa.Schema,
         *,
+        digests: Mapping[ShardId, Digests] = MappingProxyType({}),
         window: int = WINDOW,
-        strict: bool = True,
+        tracked: bool = False,
     ) -> None:
         self._cursor = cursor
+        self._digests = digests
         self._reader_for = reader_for
         self._schema = schema
         self._window_size = window
-        self._strict = strict
+        self._is_tracked = tracked
+        self._tracked: dict[ShardId, OpenShard] = {}
+        self._lock = threading.Lock()
         self._weights = {shard.id: shard.weight for shard in shards}
         unfinished = self._weights.keys() - cursor.finished
         self._queue = deque(cursor.order.shards(cursor.epoch, unfinished))
@@ -98,14 +105,43 @@ class RankStream:
         pieces: list[Piece] = []
         used: dict[ShardId, Taken] = {}
         missing = rows
-        while missing and self._fill_window(rows, used):
-            for shard, share in _shares(list(self._window), missing):
-                missing -= self._draw(shard, share, pieces, used)
-        # With nothing left but empty shards the epoch is over now, not one step later.
-        if not self._window:
-            self._fill_window(rows, used)
-        self._open_ahead(rows)
+        with self._lock:
+            while missing and self._fill_window(rows, used):
+                for shard, share in _shares(list(self._window), missing):
+                    missing -= self._draw(shard, share, pieces, used)
+            # With nothing left but empty shards the epoch is over now, not one step later.
+            if not self._window:
+                self._fill_window(rows, used)
+            self._open_ahead(rows)
         return pieces, tuple(used.values())
+
+    def begun(self, cursor: Cursor) -> dict[ShardId, BegunShard]:
+        """Where each of this rank's shards goes on that `cursor` has begun and not finished.
+
+        `cursor` is the one that was given to `advanced` last, whatever was drawn since; then a
+        stream from it and from these goes on exactly where it stands.
+        """
+        found: dict[ShardId, BegunShard] = {}
+        if cursor.epoch != self._cursor.epoch:
+            return found
+        with self._lock:
+            for shard in self._weights.keys() & cursor.taken.keys() - cursor.finished:
+                if opened := self._tracked.get(shard):
+                    found[shard] = opened.begun_at(cursor.taken[shard])
+                elif earlier := self._earlier(shard):
+                    found[shard] = earlier
+        return found
+
+    def advanced(self, cursor: Cursor) -> None:
+        """What was drawn up to `cursor` is part of the parameters: what only an earlier cursor
+        needs can go.
+        """
+        with self._lock:
+            for shard, opened in list(self._tracked.items()):
+                if shard in cursor.finished:
+                    del self._tracked[shard]
+                else:
+                    opened.forget(cursor.taken.get(shard, 0))
 
     def close(self) -> None:
         """Ends all reading. The stream can't be used any more; safe to call twice."""
@@ -123,12 +159,16 @@ class RankStream:
         while drawn < rows and (piece := shard.draw(rows - drawn)) is not None:
             pieces.append(piece)
             drawn += piece.end - piece.first
+        if self._is_tracked and drawn:
+            self._tracked[shard.shard] = shard
         finished = shard.exhausted
         if finished:
             self._window.remove(shard)
         before = used.get(shard.shard)
         total = drawn + (before.rows if before else 0)
-        used[shard.shard] = Taken(shard.shard, total, finished, shard.block)
+        changed = shard.changed or (before is not None and before.changed)
+        shard.changed = False
+        used[shard.shard] = Taken(shard.shard, total, finished, changed)
         return drawn
 
     def _fill_window(self, rows: int, used: dict[ShardId, Taken]) -> bool:
@@ -140,7 +180,7 @@ class RankStream:
             shard = self._ahead.popleft()
             self._ahead_rows -= self._estimate(shard.shard)
             if shard.exhausted:
-                used[shard.shard] = Taken(shard.shard, 0, finished=True)
+                used[shard.shard] = Taken(shard.shard, 0, finished=True, changed=shard.changed)
             else:
                 self._window.append(shard)
         return bool(self._window)
@@ -156,21 +196,26 @@ class RankStream:
             self._ahead.append(self._open(shard))
 
     def _open(self, shard: ShardId) -> OpenShard:
-        order = self._cursor.order
-        taken = self._cursor.taken.get(shard, 0)
-        block = self._cursor.blocks.get(shard)
+        begun = self._earlier(shard)
         return OpenShard(
             shard,
-            self._reader_for(shard).open(
-                shard, skip=order.block_start(taken), mark=block.first if block else None
-            ),
+            self._reader_for(shard).open(shard, begun.block.first if begun else None),
             self._schema,
-            order=order,
+            order=self._cursor.order,
             epoch=self._cursor.epoch,
-            taken=taken,
-            block=block,
-            strict=self._strict,
+            taken=self._cursor.taken.get(shard, 0),
+            begun=begun,
+            tracked=self._is_tracked,
         )
+
+    def _earlier(self, shard: ShardId) -> BegunShard | None:
+        """Where the first cursor of this stream was in `shard`; None at its start."""
+        block = self._cursor.blocks.get(shard)
+        if block is None:
+            if taken := self._cursor.taken.get(shard, 0):
+                raise ValueError(f"the cursor has taken {taken} rows of {shard}, and no position")
+            return None
+        return BegunShard(block, self._digests.get(shard, NO_DIGESTS))
 
     def _estimate(self, shard: ShardId) -> int:
         return max(self._weights[shard] - self._cursor.taken.get(shard, 0), 0)

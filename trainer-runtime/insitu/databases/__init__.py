@@ -4,8 +4,8 @@ A database is one folder below this one, named in `_KINDS`. Its module offers
 `connect(source) -> Database` and `refit(topology, shards) -> Topology`; nothing outside the
 folder imports its driver or its protocol.
 
-The seam is kept free of server cursors, pages and sockets: a reader opens a shard at a row
-offset and yields Arrow batches, so that a later reader may take the owner's files instead.
+The seam is kept free of server cursors, pages and sockets: a reader opens a shard at a row's
+position and yields Arrow batches, so that a later reader may take the owner's files instead.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from insitu.errors import ConfigurationError, nearest
 from insitu.topology import DatabaseNode, ShardId, Topology
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
     import pyarrow as pa
 
 _KINDS = {"ignite": "insitu.databases.ignite", "cassandra": "insitu.databases.cassandra"}
@@ -95,19 +97,59 @@ class ReadCounters:
     requests: int = 0
 
 
-class Mark(NamedTuple):
-    """A row's place in its shard that holds while rows come and go elsewhere in the shard.
+class RowPosition(NamedTuple):
+    """Where a row lies in its shard. It holds while other rows come and go, and once the row is
+    gone it still lies between the same neighbours.
 
-    `number` is the database's own (64 bits, signed; Cassandra: the token), and `rows` rows with
-    the same number are before the row.
+    `number` (64 bits, signed) is the database's own primary order of rows: Cassandra's token, or
+    the hash by which Ignite's trees are ordered. `key` tells rows of the same number apart, in an
+    encoding that only the database's own folder reads.
     """
 
     number: int
-    rows: int
+    key: bytes
+
+
+class RowKeys(Protocol):
+    """The keys of one batch's rows, worked out only for rows that are asked for.
+
+    It stays valid after further batches, and may hold the page that the batch came from.
+    """
+
+    def position(self, row: int) -> RowPosition:
+        """Where row `row` of the batch lies."""
+        ...
+
+    def up_to(self, position: RowPosition) -> int:
+        """How many of the batch's rows, which are its first ones, lie at `position` or before."""
+        ...
+
+    def digests(self, rows: npt.NDArray[np.intp]) -> npt.NDArray[np.uint64]:
+        """A digest of the primary key of each of `rows` (n,), as uint64 (n,): the same whatever
+        is in the row's other columns, and different for any two rows of a table.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class KeysAfter:
+    """`keys` of a batch without its first `dropped` rows."""
+
+    keys: RowKeys
+    dropped: int
+
+    def position(self, row: int) -> RowPosition:
+        return self.keys.position(self.dropped + row)
+
+    def up_to(self, position: RowPosition) -> int:
+        return max(self.keys.up_to(position) - self.dropped, 0)
+
+    def digests(self, rows: npt.NDArray[np.intp]) -> npt.NDArray[np.uint64]:
+        return self.keys.digests(rows + self.dropped)
 
 
 class ShardStream(Protocol):
-    """One shard being read, in the database's stable row order."""
+    """One shard being read, in the order of its rows' positions."""
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         """Batches of one to many rows; ends after the shard's last row.
@@ -117,10 +159,8 @@ class ShardStream(Protocol):
         """
         ...
 
-    def mark(self, row: int) -> Mark | None:
-        """The place of row `row` of the batch that was given last; None where the database knows
-        a row's place only by counting those before it.
-        """
+    def keys(self) -> RowKeys:
+        """The keys of the batch that was given last."""
         ...
 
     def close(self) -> None:
@@ -139,11 +179,9 @@ class Reader(Protocol):
         """Of every batch; known before the first row is read."""
         ...
 
-    def open(self, shard: ShardId, skip: int = 0, mark: Mark | None = None) -> ShardStream:
-        """The rows of `shard` after the first `skip` ones. Starts fetching ahead at once.
-
-        With a `mark` the rows from that place on, wherever it is now, and `skip` means nothing.
-        It may be the place of a row that is gone, or lie outside of `shard`.
+    def open(self, shard: ShardId, start: RowPosition | None = None) -> ShardStream:
+        """The rows of `shard`, or those of them that lie at `start` or behind it, whether or not
+        there is a row at `start` itself, or within `shard` at all. Starts fetching ahead at once.
         """
         ...
 

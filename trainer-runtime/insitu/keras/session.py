@@ -12,7 +12,8 @@ from typing import Any
 import pyarrow as pa
 
 from insitu.contract import Assignment, Reporting, from_environ
-from insitu.data.cursor import Cursor, Taken
+from insitu.data.cursor import Cursor, Digests, Taken
+from insitu.data.stream import RankStream
 from insitu.databases import Database, DataSource, connect
 from insitu.errors import ConfigurationError, InsituError, Left
 from insitu.keras.require import keras, refuse_many
@@ -29,6 +30,7 @@ from insitu.tensorflow.pipeline import batches_of_rows
 from insitu.tensorflow.reading import Nulls, Reading, Shape
 from insitu.tensorflow.require import tensorflow
 from insitu.tensorflow.state import TrainingState
+from insitu.topology import ShardId
 
 Select = Callable[[Mapping[str, Any]], Any]
 _OURS = ("x", "y", "batch_size", "epochs", "initial_epoch", "steps_per_epoch", "shuffle")
@@ -58,6 +60,8 @@ class Session:
         self._reading = reading
         self._batch_size = batch_size
         self._commits: Commits | None = None
+        self._stream: RankStream | None = None
+        self._taken: Mapping[ShardId, Digests] = {}
         self._handed: deque[tuple[Taken, ...]] = deque()
         self._failed: InsituError | None = None
         self._stopping = False
@@ -132,6 +136,8 @@ class Session:
         """
         taken = self._handed.popleft()
         self.cursor = self.cursor.after(taken)
+        if self._stream is not None:
+            self._stream.advanced(self.cursor)
         self._speed.stepped(sum(each.rows for each in taken), metrics)
         self._kept.record(self.cursor.step, self._speed.scalars(self.cursor, metrics))
         every = self._assignment.checkpoint.every_steps
@@ -151,7 +157,7 @@ class Session:
 
     def commit(self) -> None:
         """Makes model, optimizer and cursor one checkpoint."""
-        self._kept.commit(self.cursor)
+        self._kept.commit(self.cursor, self._stream.begun(self.cursor) if self._stream else {})
         self.report(at_once=True)
 
     def report(self, *, at_once: bool = False) -> None:
@@ -196,7 +202,9 @@ class Session:
         kept = tensorflow().train.Checkpoint(model=model, optimizer=model.optimizer)
         self._commits = Commits(self._assignment, Alone(), TrainingState(kept, lambda: None))
         seed = self._assignment.training.seed
-        self.cursor = self._commits.restore() or self._feed.start(0, seed)
+        restored = self._commits.restore()
+        self.cursor = restored.cursor if restored else self._feed.start(0, seed)
+        self._taken = restored.taken if restored else {}
         self._speed.aim(self.epochs, self._assignment.rows or 0)
         self._table.check()
         self.report(at_once=True)
@@ -223,7 +231,16 @@ class Session:
         """From the cursor to the end of its epoch; Keras begins a new one for each epoch."""
         handed: deque[tuple[Taken, ...]] = deque()
         self._handed = handed
-        yield from self._feed.blocks(self.cursor, self._batch_size, handed.append)
+        yield from self._feed.blocks(
+            self.cursor,
+            self._batch_size,
+            handed.append,
+            digests=self._taken,
+            opened=self._opened if self._kept.kept else None,
+        )
+
+    def _opened(self, stream: RankStream) -> None:
+        self._stream = stream
 
     def _fail(self, error: InsituError) -> None:
         self._failed = error

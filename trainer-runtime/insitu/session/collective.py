@@ -10,9 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from insitu import errors
-from insitu.data.cursor import Block, Taken
+from insitu.data.cursor import Taken
 from insitu.data.quota import Remaining
-from insitu.databases import Mark
 from insitu.errors import InsituError
 from insitu.topology import ShardId
 
@@ -103,9 +102,8 @@ class Exchange:
     """Shares of all ranks in one all-gather of a fixed length, nearly always.
 
     A message holds rows, rows remaining, whether that is exact, stop, the number of shards, and
-    ten numbers a shard: its own, rows, finished, and its block: how many marks that has, its rows,
-    those taken, and the marks. When a rank has used more shards than there is room for, all ranks
-    see it in the numbers, make room, and gather once more.
+    four numbers a shard: its own, rows, finished, and changed. When a rank has used more shards
+    than there is room for, all ranks see it in the numbers, make room, and gather once more.
 
     Args:
         collective: The ranks.
@@ -114,7 +112,7 @@ class Exchange:
     """
 
     _HEAD = 5
-    _EACH = 10
+    _EACH = 4
 
     def __init__(self, collective: Collective, shards: Sequence[ShardId], room: int = 16) -> None:
         self._collective = collective
@@ -152,17 +150,8 @@ class Exchange:
         return Share(rows, Remaining(left, bool(exact)), bool(stop), taken)
 
     def _numbers(self, taken: Taken) -> tuple[int, ...]:
-        block = taken.block
-        head = (self._number[taken.shard], taken.rows, taken.finished)
-        if block is None:
-            return (*head, *([0] * 7))
-        marks = 1 if block.last is None else 2
-        return (*head, marks, block.rows, block.taken, *block.first, *(block.last or (0, 0)))
+        return (self._number[taken.shard], taken.rows, taken.finished, taken.changed)
 
     def _taken(self, numbers: Sequence[int]) -> Taken:
-        number, rows, finished, marks, block_rows, block_taken = numbers[:6]
-        block = None
-        if marks:
-            last = Mark(*numbers[8:10]) if marks == 2 else None
-            block = Block(Mark(*numbers[6:8]), last, block_rows, block_taken)
-        return Taken(self._shards[number], rows, bool(finished), block)
+        number, rows, finished, changed = numbers
+        return Taken(self._shards[number], rows, bool(finished), bool(changed))

@@ -9,10 +9,13 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Protocol
 from uuid import uuid4
+
+import numpy as np
 
 from insitu.checkpoint import (
     Commit,
@@ -27,17 +30,19 @@ from insitu.checkpoint import (
     sweep,
     write_part,
 )
-from insitu.checkpoint.records import Json
+from insitu.checkpoint.records import Json, decode_block, encode_block
 from insitu.checkpoint.tensors import Tensor, decode_tensors, encode_tensors, merged, share
 from insitu.contract import Assignment
-from insitu.data.cursor import Cursor
+from insitu.data.cursor import BegunShard, Cursor, Digests
 from insitu.errors import ConfigurationError, StaleGeneration, StoreError
 from insitu.scalars import Recorder
 from insitu.session.collective import Collective, on_rank_0, together
 from insitu.session.speed import Newest
+from insitu.topology import ShardId
 
 _log = logging.getLogger("insitu")
 _SKELETON = "skeleton"
+_TAKEN = "insitu.taken/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +57,16 @@ class Snapshot:
     sizes: Mapping[str, int]
     encode: Callable[[str], Tensor]
     own: Mapping[str, Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """Where a training goes on: a cursor, and the digests of the rows that were taken of the
+    blocks that it is in the middle of.
+    """
+
+    cursor: Cursor
+    taken: Mapping[ShardId, Digests]
 
 
 class State(Protocol):
@@ -104,11 +119,11 @@ class Commits:
                 raise ConfigurationError("checkpoint.keepLast has to be 1 or more")
             self._log = CommitLog(open_store(url), self._job)
 
-    def restore(self) -> Cursor | None:
+    def restore(self) -> Restored | None:
         """Shuts out older generations, and gives back the newest whole commit, if there is one.
 
         Returns:
-            Its cursor; None for a fresh start.
+            Where it goes on; None for a fresh start.
 
         Raises:
             StaleGeneration: this or a newer generation has been here already.
@@ -126,11 +141,22 @@ class Commits:
         commit = log.record(found["seq"])
         if not isinstance(commit, Commit):
             raise StoreError(f"{log.store.url} shows commit {found['seq']} to rank 0 only")
-        skeleton, tensors = read_state(log.store, commit)
+        skeleton, tensors, taken = _read(log.store, commit)
+        for shard, block in commit.cursor.blocks.items():
+            if len(taken.get(shard, ())) != block.taken:
+                raise StoreError(
+                    f"commit {commit.seq} in {log.store.url} does not name the {block.taken:,} rows"
+                    f" that were taken of shard {shard}"
+                )
         self._state.restore(skeleton, tensors)
         self.newest = Newest(commit.seq, commit.cursor.step)
         self._record_after(log.store, commit.cursor.step)
-        return commit.cursor
+        return Restored(commit.cursor, taken)
+
+    @property
+    def kept(self) -> bool:
+        """Whether there is a store, so that commits are more than a word."""
+        return self._log is not None
 
     def record(self, step: int, scalars: Mapping[str, float]) -> None:
         """Keeps numbers of update number `step` for TensorBoard, beside the commits; those of
@@ -144,8 +170,12 @@ class Commits:
         if self._recorder:
             self._recorder.close()
 
-    def commit(self, cursor: Cursor) -> None:
+    def commit(
+        self, cursor: Cursor, begun: Mapping[ShardId, BegunShard] = MappingProxyType({})
+    ) -> None:
         """Makes parameters and `cursor` one checkpoint, durable on return.
+
+        `begun` are the shards of this rank that the cursor is in the middle of.
 
         Raises:
             StaleGeneration: a newer generation has taken over; nothing was committed.
@@ -157,8 +187,11 @@ class Commits:
         if self._recorder:  # It writes while the parts are written.
             self._recorder.commit(cursor.step)
         snapshot = self._state.capture()
-        answers = together(self._collective, lambda: self._write(log.store, snapshot, cursor.step))
-        parts = [Part(**json.loads(answer)) for answer in answers]
+        mine = lambda: self._write(log.store, snapshot, begun, cursor.step)  # noqa: E731
+        answers = [json.loads(answer) for answer in together(self._collective, mine)]
+        parts = [Part(**answer["part"]) for answer in answers]
+        blocks = {s: decode_block(b) for each in answers for s, b in each["blocks"].items()}
+        cursor = replace(cursor, blocks=blocks)
         if self._recorder:  # Nobody will make these steps again.
             self._recorder.settle()
         sequence = int(self._on_rank_0(lambda: self._commit(cursor, parts)))
@@ -191,10 +224,19 @@ class Commits:
             sequence = newest.commit.seq if newest.commit else None
         return json.dumps({"generation": generation, "seq": sequence}).encode()
 
-    def _write(self, store: Store, snapshot: Snapshot, step: int) -> bytes:
+    def _write(
+        self,
+        store: Store,
+        snapshot: Snapshot,
+        begun: Mapping[ShardId, BegunShard],
+        step: int,
+    ) -> bytes:
         rank = self._collective.rank
         mine = share(snapshot.sizes, self._collective.world_size)[rank]
         tensors = {name: snapshot.encode(name) for name in mine} | dict(snapshot.own)
+        for shard, (_, taken) in begun.items():
+            if len(taken):
+                tensors[_TAKEN + shard] = Tensor("U64", taken.shape, taken.astype("<u8").tobytes())
         if rank == 0:
             text = json.dumps(snapshot.skeleton, allow_nan=False).encode()
             tensors[_SKELETON] = Tensor("U8", (len(text),), text)
@@ -207,7 +249,8 @@ class Commits:
             unique=str(uuid4()),
             buffers=encode_tensors(tensors),
         )
-        return json.dumps(asdict(part)).encode()
+        blocks = {shard: encode_block(block) for shard, (block, _) in begun.items()}
+        return json.dumps({"part": asdict(part), "blocks": blocks}).encode()
 
     def _commit(self, cursor: Cursor, parts: list[Part]) -> bytes:
         assert self._writer is not None
@@ -240,9 +283,21 @@ def read_state(store: Store, commit: Commit) -> tuple[Json, Mapping[str, Tensor]
     Raises:
         StoreError: a part is missing or damaged, or the store can't be read.
     """
+    skeleton, tensors, _ = _read(store, commit)
+    return skeleton, tensors
+
+
+def _read(
+    store: Store, commit: Commit
+) -> tuple[Json, Mapping[str, Tensor], dict[ShardId, Digests]]:
+    """What `read_state` gives, and the digests of rows that were taken."""
     parts = [decode_tensors(read_part(store, part)) for part in commit.parts]
     tensors = merged(parts)
+    taken = {
+        ShardId(name.removeprefix(_TAKEN)): np.frombuffer(tensors.pop(name).data, "<u8")
+        for name in [name for name in tensors if name.startswith(_TAKEN)]
+    }
     if _SKELETON not in tensors:
         raise StoreError(f"commit {commit.seq} in {store.url} holds no state of a training")
     skeleton: Json = json.loads(bytes(tensors.pop(_SKELETON).data))
-    return skeleton, tensors
+    return skeleton, tensors, taken

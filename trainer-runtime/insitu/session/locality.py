@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from insitu.contract import Assignment
-from insitu.databases import Mark, ReadCounters, Reader, ShardStream
+from insitu.databases import KeysAfter, ReadCounters, Reader, RowKeys, RowPosition, ShardStream
 from insitu.errors import DatabaseUnavailable, NotOwner
 from insitu.topology import DatabaseNode, NodeId, Shard, ShardId
 
@@ -85,11 +85,9 @@ class LocalFirst:
             side.bytes += reader.counters.bytes
         return Share(local.rows, remote.rows, local.bytes, remote.bytes)
 
-    def open(self, shard: ShardId, skip: int = 0, mark: Mark | None = None) -> ShardStream:
+    def open(self, shard: ShardId, start: RowPosition | None = None) -> ShardStream:
         whole = self._shards[shard]
-        if whole.parts:
-            return _Parts(self, whole, skip, mark)
-        return _Stream(self, whole, skip, mark)
+        return _Parts(self, whole, start) if whole.parts else _Stream(self, whole, start)
 
     def close(self) -> None:
         with self._lock:
@@ -140,36 +138,43 @@ class LocalFirst:
 
 
 class _Stream:
-    """One shard, from whichever owner is there; remembers how far it is."""
+    """One shard, from whichever owner is there; remembers the last row that it gave."""
 
-    def __init__(self, readers: LocalFirst, shard: Shard, skip: int, mark: Mark | None) -> None:
+    def __init__(self, readers: LocalFirst, shard: Shard, start: RowPosition | None) -> None:
         self._readers = readers
         self._shard = shard
-        self._done = skip
-        self._next_mark = mark
+        self._start = start
+        self._given: tuple[RowKeys, int] | None = None
         self._closed = False
         self._node, self._inner = self._next()
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
+        before: RowPosition | None = None
         while True:
             try:
                 for batch in self._inner:
-                    self._done += batch.num_rows
-                    last = self._inner.mark(batch.num_rows - 1) if batch.num_rows else None
-                    if last is not None:
-                        self._next_mark = Mark(last.number, last.rows + 1)
-                    yield batch
+                    keys = self._inner.keys()
+                    # Another owner begins with the row that was given last, if it is still there.
+                    done = keys.up_to(before) if before is not None and batch.num_rows else 0
+                    if done < batch.num_rows:
+                        before = None
+                        self._given = KeysAfter(keys, done) if done else keys, batch.num_rows - done
+                        yield batch.slice(done)
             except (DatabaseUnavailable, NotOwner) as error:
                 self._inner.close()
                 self._readers.lose(self._node, self._shard, error)
                 if self._closed:
                     return
+                if self._given is not None:
+                    keys, rows = self._given
+                    before = self._start = keys.position(rows - 1)
                 self._node, self._inner = self._next()
             else:
                 return
 
-    def mark(self, row: int) -> Mark | None:
-        return self._inner.mark(row)
+    def keys(self) -> RowKeys:
+        assert self._given is not None, "no batch was given yet"
+        return self._given[0]
 
     def close(self) -> None:
         self._closed = True
@@ -179,8 +184,7 @@ class _Stream:
         while True:
             node = self._readers.source(self._shard)
             try:
-                reader = self._readers.reader(node)
-                return node, reader.open(self._shard.id, self._done, self._next_mark)
+                return node, self._readers.reader(node).open(self._shard.id, self._start)
             except (DatabaseUnavailable, NotOwner) as error:
                 self._readers.lose(node, self._shard, error)
 
@@ -188,24 +192,18 @@ class _Stream:
 class _Parts:
     """A shard that no node holds all of: its parts one after the other, each from its own owner."""
 
-    def __init__(self, readers: LocalFirst, shard: Shard, skip: int, mark: Mark | None) -> None:
-        self._skip = 0 if mark is not None else skip
+    def __init__(self, readers: LocalFirst, shard: Shard, start: RowPosition | None) -> None:
         # All at once, so that the parts to come are fetched ahead.
-        self._streams = [_Stream(readers, part, 0, mark) for part in shard.parts]
+        self._streams = [_Stream(readers, part, start) for part in shard.parts]
         self._current = self._streams[0]
-        self._dropped = 0
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         for stream in self._streams:
             self._current = stream
-            for batch in stream:
-                self._dropped = min(self._skip, batch.num_rows)
-                self._skip -= self._dropped
-                if self._dropped < batch.num_rows:
-                    yield batch.slice(self._dropped)
+            yield from stream
 
-    def mark(self, row: int) -> Mark | None:
-        return self._current.mark(self._dropped + row)
+    def keys(self) -> RowKeys:
+        return self._current.keys()
 
     def close(self) -> None:
         for stream in self._streams:

@@ -96,7 +96,9 @@ class Session:
         except StaleGeneration:  # Whoever starts the next generation has to count on from it.
             self._report(at_once=True)
             raise
-        self.cursor = restored or Cursor()
+        self.cursor = restored.cursor if restored else Cursor()
+        self._taken = restored.taken if restored else {}
+        self._stream: RankStream | None = None
         self._resumed = restored is not None
         self._report(at_once=True)
 
@@ -154,6 +156,8 @@ class Session:
             self._audit.write(pending.batch.epoch, pending.batch.step, pending.batch.table)
         first = self._speed.steps == 0
         self.cursor = self.cursor.after(pending.taken)
+        if self._stream is not None:
+            self._stream.advanced(self.cursor)
         self._speed.stepped(pending.batch.rows_global, metrics or {})
         self._commits.record(self.cursor.step, self._speed.scalars(self.cursor, metrics or {}))
         every = self._assignment.checkpoint.every_steps
@@ -184,8 +188,10 @@ class Session:
             self.cursor,
             lambda _shard: self._reader,
             self._reader.schema,
-            strict=self._assignment.on_data_change == "Fail",
+            digests=self._taken,
+            tracked=self._commits.kept,
         )
+        self._stream = stream
         try:
             shares = exchange(Share(0, stream.remaining, self._stopping, ()))
             while any(share.remaining.rows for share in shares):
@@ -206,6 +212,8 @@ class Session:
         taken = tuple(one for share in shares for one in share.taken)
         if not rows:  # Only empty shards came to their end: that is no step.
             self.cursor = replace(self.cursor.after(taken), step=self.cursor.step)
+            if self._stream is not None:
+                self._stream.advanced(self.cursor)
             return
         batch = Batch(table, rows, self.cursor.epoch, self.cursor.step + 1, known)
         self._pending = _Pending(batch, taken)
@@ -226,7 +234,7 @@ class Session:
         raise Left(f"asked to stop: left after step {self.cursor.step}")
 
     def _commit(self) -> None:
-        self._commits.commit(self.cursor)
+        self._commits.commit(self.cursor, self._stream.begun(self.cursor) if self._stream else {})
         self._committed_step = self.cursor.step
         self._report(at_once=True)
 

@@ -10,7 +10,6 @@ from typing import Any
 import pyarrow as pa
 
 from insitu.contract import from_environ
-from insitu.data.cursor import Cursor
 from insitu.databases import Database, DataSource, connect
 from insitu.errors import ConfigurationError
 from insitu.tensorflow.feed import Feed
@@ -25,7 +24,6 @@ def dataset(
     *,
     epoch: int = 0,
     seed: int | None = None,
-    cursor: Cursor | None = None,
     columns: Sequence[str] | None = None,
     shapes: Mapping[str, Shape | None] | None = None,
     cast: Mapping[str, pa.DataType] | None = None,
@@ -45,7 +43,6 @@ def dataset(
             last one may be smaller.
         epoch: Which pass over the data, for its order.
         seed: For the order; the job's by default.
-        cursor: Where to go on instead: the rest of its epoch, in its own order.
         columns: Which ones to read; all by default.
         shapes: Of lists, and of bytes to be taken as uint8, by name; see `Reading`.
         cast: Arrow types to turn columns into first, by name.
@@ -76,7 +73,7 @@ def dataset(
             f"{said}: give dataset(batch_size=...) 1 or more, or spec.training.globalBatchSize"
         )
     feed = Feed(assignment, open_database)
-    start = cursor or feed.start(epoch, training.seed if seed is None else seed)
+    start = feed.start(epoch, training.seed if seed is None else seed)
     rows = batch_size
     return batched(
         batches_of_rows(

@@ -7,20 +7,21 @@ batches. Every pass opens the database anew and closes it at its end.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import astuple
+from types import MappingProxyType
 
 import pyarrow as pa
 
 from insitu.contract import Assignment
-from insitu.data.cursor import Cursor, Taken
+from insitu.data.cursor import Cursor, Digests, Taken
 from insitu.data.gather import Piece, gather
 from insitu.data.order import Order
 from insitu.data.stream import RankStream
 from insitu.databases import Database, DataSource, Reader, ReadLimits, ShardStream
 from insitu.session.locality import LocalFirst, Share
-from insitu.topology import Shard
+from insitu.topology import Shard, ShardId
 
 _BLOCK_ROWS = 16_384
 _BLOCK_BYTES = 16 << 20
@@ -89,11 +90,19 @@ class Feed:
             yield _joined(pieces)
 
     def blocks(
-        self, cursor: Cursor, batch_rows: int, handed: Handed = lambda _taken: None
+        self,
+        cursor: Cursor,
+        batch_rows: int,
+        handed: Handed = lambda _taken: None,
+        *,
+        digests: Mapping[ShardId, Digests] = MappingProxyType({}),
+        opened: Callable[[RankStream], None] | None = None,
     ) -> Iterator[pa.RecordBatch]:
         """The rest of the cursor's epoch: blocks of whole batches, but for the last one.
 
         `handed` hears what each batch takes of which shards, before its block is handed out.
+        `opened`, where it is given, hears which stream they come from, and tells it how far the
+        training is. For `digests` see `RankStream`.
         """
         with self._reader() as reader:
             stream = RankStream(
@@ -101,8 +110,11 @@ class Feed:
                 cursor,
                 lambda _shard: reader,
                 self.schema,
-                strict=self._assignment.on_data_change == "Fail",
+                digests=digests,
+                tracked=opened is not None,
             )
+            if opened is not None:
+                opened(stream)
             most_rows = self._most_rows
             with closing(stream):
                 pieces: list[Piece] = []

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import pyarrow as pa
 
-from insitu.databases import Mark, ReadCounters, ReadLimits
+from insitu.databases import ReadCounters, ReadLimits, RowKeys, RowPosition
 from insitu.databases.budget import Budget
 from insitu.databases.cassandra.columns.cells import KeyCells
 from insitu.databases.cassandra.columns.quick import batch_of, batches_of
@@ -20,7 +20,7 @@ from insitu.databases.cassandra.reading.fetch import Fetcher
 from insitu.databases.cassandra.reading.pages import first_size, page_limit
 from insitu.databases.cassandra.reading.scan import Scan
 from insitu.databases.cassandra.reading.statement import Select
-from insitu.databases.cassandra.reading.tokens import Tokens
+from insitu.databases.cassandra.reading.tokens import Keys, Mark, Tokens
 from insitu.errors import DatabaseUnavailable, DataChanged
 from insitu.topology import DatabaseNode, ShardId
 
@@ -86,15 +86,15 @@ class CassandraReader:
             return self._select.packing.schema
         return arrow_schema(self._prepared.columns[: len(self._select.columns)])
 
-    def open(self, shard: ShardId, skip: int = 0, mark: Mark | None = None) -> CassandraStream:
+    def open(self, shard: ShardId, start: RowPosition | None = None) -> CassandraStream:
         """See `insitu.databases.Reader.open`; a shard is a range of tokens, `start:end`."""
         tokens: TokenRange | None = parse_range(shard)
+        mark = None if start is None else Mark.of(start)
         if mark is not None:
-            skip = 0
             tokens = _from(parse_range(shard), mark.number)
         scan = self._fetcher.open(tokens) if tokens is not None else None
         columns, select = self._prepared.columns, self._select
-        return CassandraStream(self._fetcher, scan, columns, select, skip, mark)
+        return CassandraStream(self._fetcher, scan, columns, select, mark)
 
     def close(self) -> None:
         self._fetcher.close()
@@ -131,19 +131,15 @@ class CassandraStream:
         scan: Scan | None,
         columns: Sequence[Column],
         select: Select,
-        skip: int,
         start: Mark | None,
     ) -> None:
-        """`scan` None has no rows; of any other the rows before `start` or the first `skip` are
-        left out.
-        """
+        """`scan` None has no rows; of any other the rows before `start` are left out."""
         self._fetcher = fetcher
         self._scan = scan
         self._columns = columns
         self._wanted = len(select.stored)
         self._packing = select.packing
         self._key = select.key_places
-        self._skip = skip
         self._start = start
         self._passed = 0
         # The page that was handed out last, and which of its rows is the batch's first.
@@ -165,7 +161,7 @@ class CassandraStream:
                     continue
             tokens = Tokens(key, count, last)
             last = tokens.mark(count - 1)
-            dropped = self._before_start(count, tokens)
+            dropped = self._before_start(tokens)
             self._fetcher.count(count - dropped)
             if dropped < count:
                 self._tokens = tokens
@@ -173,20 +169,20 @@ class CassandraStream:
                 for self._first, batch in _after(dropped, batches):
                     yield batch
 
-    def mark(self, row: int) -> Mark | None:
-        """See `insitu.databases.ShardStream.mark`."""
-        return None if self._tokens is None else self._tokens.mark(self._first + row)
+    def keys(self) -> RowKeys:
+        """See `insitu.databases.ShardStream.keys`."""
+        assert self._tokens is not None, "no batch was given yet"
+        return Keys(self._tokens, self._first)
 
     def close(self) -> None:
         if self._scan is not None:
             self._fetcher.drop(self._scan)
 
-    def _before_start(self, count: int, tokens: Tokens) -> int:
-        """How many rows of a page of `count` are left out."""
-        if self._start is not None:
-            dropped = tokens.reaching(self._start, self._passed)
-        else:
-            dropped = min(self._skip - self._passed, count)
+    def _before_start(self, tokens: Tokens) -> int:
+        """How many rows of a page are left out."""
+        if self._start is None:
+            return 0
+        dropped = tokens.reaching(self._start, self._passed)
         self._passed += dropped
         return dropped
 

@@ -7,15 +7,31 @@ the order of tokens, so a few steps of a binary search tell where those of one t
 from __future__ import annotations
 
 import bisect
+import hashlib
 import struct
 from collections.abc import Sequence
+from typing import NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 from cassandra.metadata import Murmur3Token
 
-from insitu.databases import Mark
+from insitu.databases import RowPosition
 from insitu.databases.cassandra.columns.cells import KeyCells
 
 _SHORT = struct.Struct(">H")
+_LONG = struct.Struct(">q")
+
+
+class Mark(NamedTuple):
+    """A token, and how many rows of it are before the row."""
+
+    number: int
+    rows: int
+
+    @classmethod
+    def of(cls, position: RowPosition) -> Mark:
+        return cls(position.number, _LONG.unpack(position.key)[0])
 
 
 def token_of(key: Sequence[bytes]) -> int:
@@ -61,3 +77,30 @@ class Tokens:
         """
         most = min(max(mark.rows - passed, 0), self._count)
         return bisect.bisect_right(range(most), mark.number, key=self.token)
+
+    def up_to(self, mark: Mark) -> int:
+        """How many of these rows are at `mark` or before it."""
+        return bisect.bisect_right(range(self._count), mark, key=self.mark)
+
+
+class Keys:
+    """`insitu.databases.RowKeys` of a batch that begins with row `first` of `tokens`."""
+
+    def __init__(self, tokens: Tokens, first: int) -> None:
+        self._tokens = tokens
+        self._first = first
+
+    def position(self, row: int) -> RowPosition:
+        number, rows = self._tokens.mark(self._first + row)
+        return RowPosition(number, _LONG.pack(rows))
+
+    def up_to(self, position: RowPosition) -> int:
+        return max(self._tokens.up_to(Mark.of(position)) - self._first, 0)
+
+    def digests(self, rows: npt.NDArray[np.intp]) -> npt.NDArray[np.uint64]:
+        found = np.empty(len(rows), np.uint64)
+        for at, row in enumerate(rows.tolist()):
+            number, key = self.position(row)
+            digest = hashlib.blake2b(_LONG.pack(number) + key, digest_size=8).digest()
+            found[at] = int.from_bytes(digest, "little")
+        return found

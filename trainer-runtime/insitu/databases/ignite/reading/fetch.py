@@ -11,11 +11,12 @@ import threading
 from collections.abc import Callable
 from functools import partial
 
-from insitu.databases import ReadCounters
+from insitu.databases import ReadCounters, RowPosition
 from insitu.databases.budget import Budget, Need
 from insitu.databases.ignite.protocol.connection import RESOURCE_CLOSE, Connection
 from insitu.databases.ignite.protocol.faults import ServerError
 from insitu.databases.ignite.reading.cursors import Cursors
+from insitu.databases.ignite.reading.keys import EntryKeys
 from insitu.databases.ignite.reading.pages import (
     IN_FLIGHT,
     NEXT_PAGE,
@@ -56,8 +57,10 @@ class Fetcher:
         size: PageSize,
         budget: Budget,
         counters: ReadCounters,
+        keys: Callable[[Page], EntryKeys],
     ) -> None:
         """`connect` opens one more connection to the same node as `first`."""
+        self._keys = keys
         self._cursors = cursors
         self._cache_id = cache_id
         self._connect = connect
@@ -73,9 +76,9 @@ class Fetcher:
         self._work = threading.Condition(lock)
         self._arrival = threading.Condition(lock)
 
-    def open(self, partition: int, skip: int) -> Scan:
-        """Starts to fetch the rows of `partition` after the first `skip`."""
-        scan = Scan(partition, skip, skip)
+    def open(self, partition: int, start: RowPosition | None) -> Scan:
+        """Starts to fetch the rows of `partition`, or those of them from `start` on."""
+        scan = Scan(partition, start)
         with self._work:
             self._check_open()
             self._scans.append(scan)
@@ -255,12 +258,14 @@ class Fetcher:
                 page = parse_next(body)
             else:
                 number, page = parse_scan(body)
-                scan.cursor = Cursor(worker, number, asked.rows, 0)
+                scan.cursor = Cursor(worker, number, asked.rows)
+            keys = self._keys(page)
+            drop = scan.unwanted(keys, page.count)
         except Exception as error:  # noqa: BLE001 - raised again by `take`
             self._failed(worker, asked.connection, scan, error, asked.rows, asked.charge)
         else:
             with self._work:
-                self._arrived(scan, page, asked.charge)
+                self._arrived(scan, page, keys, drop, asked.charge)
                 scan.busy = False
 
     def _adopt(self, worker: Worker, connection: Connection) -> None:
@@ -271,28 +276,28 @@ class Fetcher:
         connection.close()
         raise DatabaseUnavailable("the reader is closed")
 
-    def _arrived(self, scan: Scan, page: Page, asked: int) -> None:
+    def _arrived(self, scan: Scan, page: Page, keys: EntryKeys, drop: int, asked: int) -> None:
         cursor = scan.cursor
         assert cursor is not None
         size = len(page.data)
         self._counters.requests += 1
         self._counters.bytes += size
         self._size = self._size.after(page)
-        drop = min(max(scan.next_row - cursor.seen, 0), page.count)
         cursor.seen += page.count
         wanted = page.count > drop and not scan.ended
         self._budget.arrive(asked, size if wanted else 0)
         if wanted:
             scan.pages.append(Arrived(page, drop, size))
-            scan.next_row = cursor.seen
+            scan.newest, scan.newest_rows = keys, page.count
+            scan.rows += page.count - drop
             self._arrival.notify_all()
         if not page.more:
             scan.cursor = None
             self._cursors.finished(cursor.seen)
-            if cursor.seen < scan.next_row and scan.next_row > scan.skip:
+            if scan.lost_its_place(cursor):
                 scan.error = DataChanged(
-                    f"partition {scan.partition} has {cursor.seen} rows now, and "
-                    f"{scan.next_row} were read from it before its connection broke"
+                    f"partition {scan.partition} had to be read again from its start, and the row "
+                    "that the reader had come to is deleted: the order of such keys is not known"
                 )
             self._end(scan)
         elif scan.ended or self._size.is_off(cursor.rows, cursor.seen):

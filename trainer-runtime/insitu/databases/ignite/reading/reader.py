@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pyarrow as pa
 
-from insitu.databases import Mark, ReadCounters, ReadLimits
+from insitu.databases import KeysAfter, ReadCounters, ReadLimits, RowKeys, RowPosition
 from insitu.databases.budget import Budget
 from insitu.databases.ignite.binary.decode import read_rows
 from insitu.databases.ignite.binary.metadata import BinaryTypes
@@ -18,8 +18,9 @@ from insitu.databases.ignite.columns.quick import quick_batch
 from insitu.databases.ignite.protocol.connection import Connection
 from insitu.databases.ignite.reading.cursors import Cursors
 from insitu.databases.ignite.reading.fetch import Fetcher
+from insitu.databases.ignite.reading.keys import EntryKeys
 from insitu.databases.ignite.reading.pages import Page, PageSize, page_limit
-from insitu.databases.ignite.reading.scan import Scan
+from insitu.databases.ignite.reading.scan import Arrived, Scan
 from insitu.errors import ConfigurationError, DatabaseUnavailable
 from insitu.topology import DatabaseNode, ShardId
 
@@ -74,17 +75,23 @@ class IgniteReader:
             size=PageSize(limit),
             budget=Budget(limits.buffer_bytes, limit, limits.connections),
             counters=self.counters,
+            keys=self._keys,
         )
 
     @property
     def schema(self) -> pa.Schema:
         return self._layout.schema
 
-    def open(self, shard: ShardId, skip: int = 0, mark: Mark | None = None) -> IgniteStream:  # noqa: ARG002 - no stream of Ignite gives one
-        """See `insitu.databases.Reader.open`; a shard is the number of a partition."""
+    def open(self, shard: ShardId, start: RowPosition | None = None) -> IgniteStream:
+        """See `insitu.databases.Reader.open`; a shard is the number of a partition.
+
+        The server can't begin a scan in the middle of a partition: rows before `start` are read
+        and left out undecoded.
+        """
         if not shard.isdecimal():
             raise ConfigurationError(f"an Ignite shard is a partition's number, not '{shard}'")
-        return IgniteStream(self._fetcher, self._fetcher.open(int(shard), skip), self._decode)
+        scan = self._fetcher.open(int(shard), start)
+        return IgniteStream(self._fetcher, scan, self._decode, self._keys)
 
     def close(self) -> None:
         self._fetcher.close()
@@ -104,6 +111,9 @@ class IgniteReader:
             )
         return connection, server
 
+    def _keys(self, page: Page) -> EntryKeys:
+        return EntryKeys(page, self._types)
+
     def _decode(self, page: Page) -> pa.RecordBatch:
         quick = quick_batch(page.data, page.start, page.count, self._layout, self._types)
         if quick is not None:
@@ -116,20 +126,26 @@ class IgniteStream:
     """`insitu.databases.ShardStream` of one partition; see `IgniteReader.open`."""
 
     def __init__(
-        self, fetcher: Fetcher, scan: Scan, decode: Callable[[Page], pa.RecordBatch]
+        self,
+        fetcher: Fetcher,
+        scan: Scan,
+        decode: Callable[[Page], pa.RecordBatch],
+        keys: Callable[[Page], EntryKeys],
     ) -> None:
         self._fetcher = fetcher
         self._scan = scan
         self._decode = decode
+        self._keys = keys
+        self._arrived: Arrived | None = None
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         while (arrived := self._fetcher.take(self._scan)) is not None:
+            self._arrived = arrived
             yield self._decode(arrived.page).slice(arrived.drop)
 
-    def mark(self, row: int) -> None:
-        """Rows of a partition have no place but their number: they lie in the order of hashes,
-        where an insert shifts all that follow.
-        """
+    def keys(self) -> RowKeys:
+        assert self._arrived is not None, "no batch was given yet"
+        return KeysAfter(self._keys(self._arrived.page), self._arrived.drop)
 
     def close(self) -> None:
         self._fetcher.drop(self._scan)

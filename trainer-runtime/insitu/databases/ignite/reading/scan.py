@@ -6,9 +6,11 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Final
 
+from insitu.databases import RowPosition
 from insitu.databases.budget import Need
 from insitu.databases.ignite.protocol.connection import Connection
 from insitu.databases.ignite.protocol.faults import ServerError
+from insitu.databases.ignite.reading.keys import EntryKeys, is_ordered
 from insitu.databases.ignite.reading.pages import Page
 from insitu.errors import DatabaseUnavailable, InsituError
 
@@ -29,12 +31,15 @@ class Worker:
 
 @dataclass(slots=True)
 class Cursor:
-    """Open at the server of `worker`'s connection, `seen` rows into its partition."""
+    """Open at the server of `worker`'s connection, `seen` rows into its partition, for pages of
+    `rows`. `reached` once all rows that still come are wanted.
+    """
 
     worker: Worker
     number: int
     rows: int
-    seen: int
+    seen: int = 0
+    reached: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +53,18 @@ class Arrived:
 
 @dataclass(slots=True, eq=False)
 class Scan:
-    """One partition from row `skip` on. All of it belongs to its `Fetcher` and its lock."""
+    """One partition from `start` on. All of it belongs to its `Fetcher` and its lock.
+
+    `newest` are the keys of the page that came last, and `rows` how many came that were wanted: a
+    cursor that is opened again begins with the partition's first row, whatever rows have come or
+    gone since.
+    """
 
     partition: int
-    skip: int
-    next_row: int
+    start: RowPosition | None = None
+    newest: EntryKeys | None = None
+    newest_rows: int = 0
+    rows: int = 0
     pages: deque[Arrived] = field(default_factory=deque)
     cursor: Cursor | None = None
     busy: bool = False
@@ -61,6 +73,31 @@ class Scan:
     ended: bool = False
     error: BaseException | None = None
     reopenings: int = 0
+
+    def unwanted(self, keys: EntryKeys, rows: int) -> int:
+        """How many of the `rows` rows of the cursor's next page, which are the page's first, were
+        given already, or lie before `start`.
+
+        Raises:
+            UnsupportedType, ProtocolError: the rows' positions are not known.
+        """
+        cursor = self.cursor
+        assert cursor is not None
+        if cursor.reached or not rows:
+            return 0
+        if self.newest is not None:
+            newest = self.newest.key(self.newest_rows - 1)
+            drop, cursor.reached = keys.through(newest)
+        else:
+            drop = 0 if self.start is None else keys.before(self.start)
+            cursor.reached = drop < rows
+        return drop
+
+    def lost_its_place(self, cursor: Cursor) -> bool:
+        """Whether a cursor came to its end, and it is not known which of its rows were given."""
+        if self.newest is None or cursor.reached:
+            return False
+        return not is_ordered(self.newest.key(self.newest_rows - 1))
 
     @property
     def need(self) -> Need:
@@ -90,7 +127,7 @@ def given_up(scan: Scan, error: InsituError) -> DatabaseUnavailable:
         )
     else:
         problem = (
-            f"partition {scan.partition} could not be read on after row {scan.next_row}, "
+            f"partition {scan.partition} could not be read on after {scan.rows:,} rows, "
             f"tried {REOPENINGS + 1} times: {error}"
         )
     given_up = DatabaseUnavailable(problem)

@@ -43,7 +43,8 @@ def create(cluster: Cluster, keyspace: str, replicas: int = 1, rows: int = 0, **
 
 
 def fill(cluster: Cluster, table: str, rows: Iterator[Sequence[int]], *columns: str) -> None:
-    with cluster.session() as session:
+    # Node 0 is in the datacenter that has copies, and any node may coordinate.
+    with cluster.session(cluster.nodes[0]) as session:
         marks = ", ".join("?" for _ in columns)
         insert = session.prepare(f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks})")
         execute_concurrent_with_args(session, insert, rows, concurrency=16)
@@ -108,9 +109,17 @@ def test_rows_of_large_partitions_are_estimated(cassandra: Cluster) -> None:
     assert sum(shard.weight for shard in topology.shards) == pytest.approx(4000, rel=0.5)
 
 
-def test_an_empty_table_is_empty(cassandra: Cluster) -> None:
+@pytest.mark.parametrize("rows", [5, 50, 100])
+def test_rows_that_are_not_on_disk_yet_are_planned(cassandra: Cluster, rows: int) -> None:
+    topology = topology_of(cassandra, create(cassandra, f"unflushed_{rows}", rows=rows))
+    assert sum(shard.weight for shard in topology.shards) == pytest.approx(rows, abs=2)
+    assert not any("empty" in note for note in plan(topology, generation=1).notes)
+
+
+def test_an_empty_table_has_sizes_that_are_not_known(cassandra: Cluster) -> None:
     topology = topology_of(cassandra, create(cassandra, "nothing"))
-    assert {shard.weight for shard in topology.shards} == {0}
+    assert not topology.weights_known
+    assert any("no estimate of the table's size" in text for text in topology.warnings)
 
 
 def test_the_version_changes_with_the_schema_and_with_nothing_else(cassandra: Cluster) -> None:
@@ -147,8 +156,21 @@ def test_one_datacenter_is_read_and_its_racks_are_kept_apart(fresh_cassandra: St
     for key in range(3):
         both = hosts_of(first, key) | hosts_of(second, key)
         assert both == endpoints(cluster, "both", key)
+    one = create(cluster, "one", rows=100, datacenter1=1)
     with pytest.raises(ConfigurationError, match="no copies in datacenter 'datacenter2'"):
-        topology_of(cluster, create(cluster, "one", datacenter1=1), datacenter="datacenter2")
+        topology_of(cluster, one, datacenter="datacenter2")
+    far = dataclasses.replace(cluster.source(one), endpoints=(cluster.endpoints[1],))
+    with (
+        contextlib.closing(connect(far)) as database,
+        pytest.raises(ConfigurationError, match=r"no copies in datacenter 'datacenter2'.*some in"),
+    ):
+        database.check()
+    named = dataclasses.replace(far, options={"datacenter": "datacenter1"})
+    with contextlib.closing(connect(named)) as database:
+        assert database.schema().names == ["id", "v"]
+        assert sum(shard.weight for shard in database.topology().shards) == pytest.approx(
+            100, abs=2
+        )
     with pytest.raises(ConfigurationError, match="no datacenter 'nowhere'"):
         topology_of(cluster, table, datacenter="nowhere")
 

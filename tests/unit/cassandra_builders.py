@@ -48,6 +48,7 @@ def topology_of(
     joining: str = "",
     leaving: str = "",
     density: Density = EVEN,
+    where: str | None = None,
 ) -> Topology:
     """What those readings mean; names of nodes are separated by spaces."""
     named = {text: frozenset(map(NodeId, text.split())) for text in (down, joining, leaving)}
@@ -55,7 +56,7 @@ def topology_of(
     seen = Membership(
         members[0].id, members[0].datacenter, "1", tuple(members), named[joining], named[leaving]
     )
-    return assemble(seen, table(copies), members[0].datacenter, live, density)
+    return assemble(seen, table(copies), members[0].datacenter, live, density, where)
 
 
 __all__ = ["EVEN", "ring", "shards", "table", "topology_of"]

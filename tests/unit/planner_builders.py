@@ -26,6 +26,7 @@ def topology(*owners: str, weights: Sequence[int] | None = None, idle: str = "")
             for i, (text, size) in enumerate(zip(owners, sizes, strict=True))
         ),
         version="1",
+        weights_exact=True,
     )
 
 

@@ -129,7 +129,7 @@ def test_ranges_are_the_whole_ring_without_gaps(nodes: int, vnodes: int, copies:
 
 
 def test_a_datacenter_has_to_be_there_and_to_hold_copies() -> None:
-    members = ring(4, datacenters=2)
+    members = {member.datacenter for member in ring(4, datacenters=2)}
     copies = Replication(datacenters={"dc0": 2})
     assert choose_datacenter(members, copies, None, "dc0") == "dc0"
     with pytest.raises(ConfigurationError, match=r"no copies in datacenter 'dc1' .it has .* dc0"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from dataclasses import replace
 
 import pytest
@@ -20,6 +21,7 @@ from insitu.databases.cassandra.cluster.shards import SHARDS_A_NODE, refit
 from insitu.databases.cassandra.ranges import FIRST, LAST, RING, TokenRange, parse_range
 from insitu.errors import ConfigurationError
 from insitu.topology import MeasuredLocality, ShardId
+from insitu_operator.cli.plan_table import plan_json, plan_lines
 from insitu_operator.core.planner import plan
 from tests.unit.cassandra_builders import ring, topology_of
 
@@ -158,15 +160,32 @@ def test_probes_tell_how_many_rows_partitions_have() -> None:
     assert density.rows(OTHER) == pytest.approx(3000)
 
 
-def test_without_anything_to_go_by_all_shards_are_equal() -> None:
-    topology = topology_of(ring(3), 2, density=Density([]))
-    assert {shard.weight for shard in topology.shards} == {1}
-    assert any("no size estimates" in warning for warning in topology.warnings)
-
-
-def test_an_empty_table_has_empty_shards() -> None:
-    topology = topology_of(ring(3), 2, density=Density([], [Probe(RING, 0)]))
+@pytest.mark.parametrize("nothing", [Density([]), Density([], [Probe(RING, 0)])])
+def test_without_anything_to_go_by_the_plan_says_that_sizes_are_not_known(
+    nothing: Density,
+) -> None:
+    topology = topology_of(ring(3), 2, density=nothing)
     assert {shard.weight for shard in topology.shards} == {0}
+    assert not topology.weights_known
+    assert any("no estimate of the table's size" in warning for warning in topology.warnings)
+    made = plan(topology, generation=1)
+    assert any("is not known yet" in note for note in made.notes)
+    assert not any("empty" in note for note in made.notes)
+    assert '"remote": [], "rows": null' in json.dumps(plan_json(made, topology))
+    assert "an unknown number of rows" in plan_lines(made, topology)[0]
+
+
+@given(st.integers(0, 500), st.sampled_from([1, 16, 256]), st.integers(1, 5))
+def test_few_rows_in_many_shards_are_no_empty_table(rows: int, vnodes: int, nodes: int) -> None:
+    topology = topology_of(ring(nodes, vnodes), 1, density=Density([], [Probe(RING, rows)]))
+    assert sum(shard.weight for shard in topology.shards) == rows
+    seen = refit(topology_of(ring(nodes + 1, vnodes), 1), [s.id for s in topology.shards])
+    assert sum(shard.weight for shard in seen.shards) == pytest.approx(1_000_000, abs=1)
+
+
+def test_a_condition_makes_row_counts_those_of_the_whole_table() -> None:
+    topology = topology_of(ring(3), 2, where="label = 1")
+    assert any("meet `where` (label = 1) is not known" in text for text in topology.warnings)
 
 
 @pytest.mark.parametrize(

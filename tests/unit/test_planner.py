@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from itertools import cycle
 
 import pytest
@@ -90,6 +91,19 @@ def test_an_empty_table_still_makes_a_plan() -> None:
     made = plan(topology(*["a b"] * 4, weights=[0, 0, 0, 0]), generation=1)
     assert [len(part.shards) for part in made.ranks] == [2, 2]
     assert made.notes == ("the table is empty",)
+
+
+def test_estimates_of_no_rows_make_no_empty_table() -> None:
+    unknown = replace(topology(*["a b"] * 4, weights=[0, 0, 0, 0]), weights_exact=False)
+    made = plan(unknown, generation=1)
+    assert [len(part.shards) for part in made.ranks] == [2, 2]
+    assert made.notes == (
+        "how many rows the shards have is not known yet: they are shared out by their number",
+    )
+    some = replace(topology("a b", weights=[50]), weights_exact=False)
+    assert plan(some, generation=1).notes[0] == (
+        "no rows are estimated for the rank of b: there may be some"
+    )
 
 
 def test_a_node_with_the_only_copies_is_named() -> None:

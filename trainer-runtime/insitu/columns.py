@@ -42,6 +42,15 @@ def dense(name: str, column: pa.Array, shape: Shape | None = None) -> Dense:
     return Dense(column, tuple(found))
 
 
+def no_nulls(name: str) -> str:
+    """What to do about nulls in the column `name`."""
+    return (
+        f"give those rows a value in the table, leave them out (Cassandra: by a condition on "
+        f"another column in spec.data.cassandra.where), or name in spec.data.columns all that is "
+        f"needed but '{name}'"
+    )
+
+
 def empty_batch(schema: pa.Schema) -> pa.RecordBatch:
     """A batch of `schema` without rows; pyarrow's own way knows no nested extension types."""
     arrays = [pa.nulls(0, field.type) for field in schema]
@@ -77,7 +86,11 @@ def _row_length(name: str, column: pa.Array, assumed: Shape | None) -> int:
     else:
         size = -1
     if column.null_count:
-        raise UnsupportedType(name, f"{column.null_count} of {len(column)} rows are null")
+        raise UnsupportedType(
+            name,
+            f"{column.null_count} of {len(column)} rows are null, and a tensor has no place for "
+            f"them: {no_nulls(name)}; batch.arrow has them as they are",
+        )
     if size >= 0:
         return size
     lengths = pc.min_max(pc.list_value_length(column) if listed else pc.binary_length(column))

@@ -93,6 +93,11 @@ class Topology:
     warnings: tuple[str, ...] = ()
     locality: MeasuredLocality | None = None
 
+    @property
+    def weights_known(self) -> bool:
+        """False where weights are no more than estimates, and none says that there is a row."""
+        return self.weights_exact or any(shard.weight for shard in self.shards)
+
     @cached_property
     def node(self) -> Mapping[NodeId, DatabaseNode]:
         """Nodes by id."""

@@ -52,7 +52,7 @@ def _plan(now: Snapshot) -> Iterator[Event]:
             yield Event(
                 "plan",
                 now.at,
-                (head, *(f"  {x}" for x in plan_lines(plan, reading.topology.warnings))),
+                (head, *(f"  {x}" for x in plan_lines(plan, reading.topology))),
                 {**plan_json(plan, reading.topology), "cause": action.record.cause},
             )
 

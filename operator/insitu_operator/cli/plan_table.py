@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -19,7 +17,7 @@ def plan_table(plan: Plan, topology: Topology) -> RenderableType:
     table.add_column("database node")
     table.add_column("address")
     table.add_column("shards", justify="right")
-    table.add_column("rows" if topology.weights_exact else "rows (estimated)", justify="right")
+    table.add_column(_rows_heading(topology), justify="right")
     table.add_column("local", justify="right")
     for part in plan.ranks:
         node = topology.node.get(part.node)
@@ -28,7 +26,7 @@ def plan_table(plan: Plan, topology: Topology) -> RenderableType:
             part.node,
             f"{node.host}:{node.port}" if node else "gone",
             f"{len(part.shards):,}",
-            f"{part.weight:,}",
+            f"{part.weight:,}" if topology.weights_known else "?",
             local_percent(len(part.shards), len(part.remote)),
         )
     notes = [Text(f"note: {note}") for note in plan.notes]
@@ -51,7 +49,7 @@ def plan_json(plan: Plan, topology: Topology) -> dict[str, object]:
                 "address": _address(topology, part.node),
                 "shards": list(part.shards),
                 "remote": list(part.remote),
-                "rows": part.weight,
+                "rows": part.weight if topology.weights_known else None,
             }
             for part in plan.ranks
         ],
@@ -65,16 +63,26 @@ def local_percent(shards: int, remote: int) -> str:
     return f"{int(100 * (shards - remote) / shards)}%" if shards else "-"
 
 
-def plan_lines(plan: Plan, warnings: Iterable[str]) -> list[str]:
+def plan_lines(plan: Plan, topology: Topology) -> list[str]:
     """The plan in plain lines."""
+    known = topology.weights_known
     lines = [
         f"rank {part.rank}: database node {part.node}, {len(part.shards)} shards,"
-        f" {part.weight} rows, {local_percent(len(part.shards), len(part.remote))} local"
+        f" {part.weight if known else 'an unknown number of'} rows,"
+        f" {local_percent(len(part.shards), len(part.remote))} local"
         for part in plan.ranks
     ]
     return (
-        lines + [f"note: {note}" for note in plan.notes] + [f"warning: {text}" for text in warnings]
+        lines
+        + [f"note: {note}" for note in plan.notes]
+        + [f"warning: {text}" for text in topology.warnings]
     )
+
+
+def _rows_heading(topology: Topology) -> str:
+    if topology.weights_exact:
+        return "rows"
+    return "rows (estimated)" if topology.weights_known else "rows (not known)"
 
 
 def _address(topology: Topology, node: str) -> str | None:

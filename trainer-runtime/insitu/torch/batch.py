@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 from torch import Tensor
 from torch.utils.dlpack import from_dlpack
 
-from insitu.columns import Shape, dense
+from insitu.columns import Shape, dense, no_nulls
 from insitu.errors import ConfigurationError, UnsupportedType, nearest
 
 #: Torch has these only to hold them: arithmetic wants the next wider signed type.
@@ -77,12 +77,10 @@ def _without_nulls(column: str, values: pa.Array, nulls_as_nan: bool) -> pa.Arra
         return values
     if nulls_as_nan and pa.types.is_floating(values.type):
         return pc.fill_null(values, pa.scalar(float("nan"), values.type))
-    way = (
-        "; batch.tensor(column, nulls_as_nan=True) takes NaN for them"
-        if pa.types.is_floating(values.type)
-        else ""
-    )
-    raise UnsupportedType(column, f"{values.null_count} of {len(values)} values are null{way}")
+    way = no_nulls(column)
+    if pa.types.is_floating(values.type):
+        way = f"batch.tensor('{column}', nulls_as_nan=True) takes NaN for them; or {way}"
+    raise UnsupportedType(column, f"{values.null_count} of {len(values)} values are null: {way}")
 
 
 def _flat(column: str, values: pa.Array) -> Tensor:

@@ -87,7 +87,10 @@ def plan(
         generation=generation,
         topology=topology.version,
         ranks=parts,
-        notes=(*notes(shards, parts, locality), *measured(topology.locality, locality)),
+        notes=(
+            *notes(shards, parts, locality, counted=topology.weights_exact),
+            *measured(topology.locality, locality),
+        ),
         own_copies=topology.locality.share if topology.locality else None,
     )
 

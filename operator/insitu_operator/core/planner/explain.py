@@ -15,11 +15,16 @@ _EVEN = 1.01
 _NEARLY = 0.99
 
 
-def notes(shards: Sequence[Shard], ranks: Sequence[Assigned], locality: str) -> tuple[str, ...]:
-    """Why shards are remote, why ranks have no rows, and why they are not even."""
+def notes(
+    shards: Sequence[Shard], ranks: Sequence[Assigned], locality: str, *, counted: bool
+) -> tuple[str, ...]:
+    """Why shards are remote, why ranks have no rows, and why they are not even.
+
+    `counted` tells that the weights of the shards are no estimates.
+    """
     return (
         *_remote(shards, ranks, locality),
-        *_without_rows(shards, ranks),
+        *_without_rows(shards, ranks, counted=counted),
         *_uneven(shards, ranks, locality),
     )
 
@@ -48,18 +53,25 @@ def _remote(shards: Sequence[Shard], ranks: Sequence[Assigned], locality: str) -
     )
 
 
-def _without_rows(shards: Sequence[Shard], ranks: Sequence[Assigned]) -> Iterable[str]:
+def _without_rows(
+    shards: Sequence[Shard], ranks: Sequence[Assigned], *, counted: bool
+) -> Iterable[str]:
     idle = [part.node for part in ranks if part.weight == 0]
     full = [shard for shard in shards if shard.weight]
-    if not full:
+    one = len(idle) == 1
+    whose = f"{'the rank' if one else 'the ranks'} of {named_nodes(idle)}" if idle else ""
+    if not full and counted:
         yield "the table is empty"
+    elif not full:
+        yield "how many rows the shards have is not known yet: they are shared out by their number"
+    elif idle and not counted:
+        yield f"no rows are estimated for {whose}: there may be some"
     elif idle:
         if len(full) < len(ranks):
             why = f"only {len(full)} of {len(shards)} shards have any"
         else:
             why = "every shard there is empty, or with another rank"
-        one = len(idle) == 1
-        yield f"no rows for {'the rank' if one else 'the ranks'} of {named_nodes(idle)}: {why}"
+        yield f"no rows for {whose}: {why}"
 
 
 def _uneven(shards: Sequence[Shard], ranks: Sequence[Assigned], locality: str) -> Iterable[str]:

@@ -11,6 +11,7 @@ import pyarrow as pa
 from insitu.databases import DataSource, ReadLimits
 from insitu.databases.cassandra.cluster.control import Control
 from insitu.databases.cassandra.cluster.endpoints import first_answering, open_at
+from insitu.databases.cassandra.cluster.ring import choose_datacenter
 from insitu.databases.cassandra.cluster.tables import Table, find_table, parse_name, selected
 from insitu.databases.cassandra.cluster.topology import TopologyReader
 from insitu.databases.cassandra.columns.types import arrow_schema
@@ -25,6 +26,11 @@ from insitu.topology import DatabaseNode, Topology
 
 _OPTIONS = ("datacenter", "where")
 _TIMEOUT_SECONDS = 30.0
+#: First that of the asked node.
+_DATACENTERS = (
+    "SELECT data_center FROM system.local",
+    "SELECT data_center FROM system.peers_v2",
+)
 
 
 class CassandraDatabase:
@@ -55,6 +61,7 @@ class CassandraDatabase:
     def schema(self) -> pa.Schema:
         with closing(self._open_any()) as connection:
             table = self._find(connection)
+            self._check_datacenter(connection, table)
             select = self._select(table)
             columns = connection.prepare(select.cql).columns
             # Only reading finds out whether the role may.
@@ -111,8 +118,10 @@ class CassandraDatabase:
     def _topology_reader(self) -> TopologyReader:
         if self._reader is None:
             self._control = Control.open(self._source)
-            datacenter = self._source.options.get("datacenter")
-            self._reader = TopologyReader(self._control, self._name, datacenter)
+            options = self._source.options
+            self._reader = TopologyReader(
+                self._control, self._name, options.get("datacenter"), where=options.get("where")
+            )
         return self._reader
 
     def _drop(self) -> None:
@@ -135,6 +144,13 @@ class CassandraDatabase:
             where,
             table.packing.of(columns) if table.packing is not None else None,
         )
+
+    def _check_datacenter(self, connection: Connection, table: Table) -> None:
+        contact, *others = (
+            row["data_center"] for cql in _DATACENTERS for row in connection.query(cql).to_pylist()
+        )
+        wanted = self._source.options.get("datacenter")
+        choose_datacenter({contact, *filter(None, others)}, table.replication, wanted, contact)
 
     def _find(self, connection: Connection) -> Table:
         return find_table(lambda cql: connection.query(cql).to_pylist(), self._name)

@@ -78,11 +78,9 @@ class Density:
                 self._factor = rows / self._elsewhere
             else:
                 self._elsewhere = rows
-        self.blind = not self._known and not probes
-        """There is nothing to go by: no rows are known, and there may be many."""
 
     def rows(self, tokens: TokenRange) -> float:
-        """An estimate."""
+        """An estimate; of the whole ring it is 0 where nothing is known of any rows."""
         found, uncovered = 0.0, tokens.width
         # Estimates don't overlap, so at most one begins before the range and reaches into it.
         first = max(bisect.bisect_right(self._starts, tokens.start) - 1, 0)

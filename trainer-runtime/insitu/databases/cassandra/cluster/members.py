@@ -37,6 +37,11 @@ class Membership:
     joining: frozenset[NodeId] = frozenset()
     leaving: frozenset[NodeId] = frozenset()
 
+    @property
+    def datacenters(self) -> frozenset[str]:
+        """Of all members."""
+        return frozenset(member.datacenter for member in self.members)
+
 
 def read_members(control: Control, asked: NodeId) -> Membership:
     """What `asked` knows. All of it comes from this one node: two may disagree for a while.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import bisect
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from insitu.databases.cassandra.ranges import FIRST, LAST, TokenRange
@@ -77,14 +77,14 @@ def _copies(text: str) -> int:
 
 
 def choose_datacenter(
-    members: Sequence[Member], replication: Replication, wanted: str | None, contact: str
+    known: Collection[str], replication: Replication, wanted: str | None, contact: str
 ) -> str:
-    """The datacenter to read in: the `wanted` one, or that of the node first asked.
+    """Which of the `known` datacenters to read in: the `wanted` one, or that of the node first
+    asked.
 
     Raises:
         ConfigurationError: there is none of that name, or the keyspace has no copies in it.
     """
-    known = {member.datacenter for member in members}
     if wanted is not None and wanted not in known:
         raise ConfigurationError(
             f"the cluster has no datacenter '{wanted}'{nearest(wanted, known)}"

@@ -41,15 +41,32 @@ def shards(
     moving: Callable[[Segment], bool],
 ) -> tuple[Shard, ...]:
     """One for each piece: its live replicas are its owners."""
+    whole = _Whole()
     return tuple(
         Shard(
             id=format_range(piece.tokens),
             owners=tuple(node for node in piece.replicas if live(node)),
-            weight=round(rows(piece.tokens)),
+            weight=whole(rows(piece.tokens)),
             moving=moving(piece),
         )
         for piece in pieces
     )
+
+
+class _Whole:
+    """Turns numbers of rows into whole ones whose sum stays that of the numbers: many shards with
+    less than half a row each are no empty table.
+    """
+
+    def __init__(self) -> None:
+        self._exact = 0.0
+        self._given = 0
+
+    def __call__(self, rows: float) -> int:
+        self._exact += rows
+        found = round(self._exact) - self._given
+        self._given += found
+        return found
 
 
 def refit(topology: Topology, wanted: Collection[ShardId]) -> Topology:
@@ -65,15 +82,19 @@ def refit(topology: Topology, wanted: Collection[ShardId]) -> Topology:
     there = [(parse_range(shard.id), shard) for shard in topology.shards]
     ends = [tokens.end for tokens, _ in there]
     found = []
+    whole = _Whole()
     for tokens, name in sorted((parse_range(name), name) for name in wanted):
         first = bisect.bisect_right(ends, tokens.start)
         last = bisect.bisect_left(ends, tokens.end)
-        found.append(_assembled(name, tokens, there[first : last + 1]))
+        found.append(_assembled(name, tokens, there[first : last + 1], whole))
     return dataclasses.replace(topology, shards=tuple(found))
 
 
 def _assembled(
-    name: ShardId, tokens: TokenRange, there: Sequence[tuple[TokenRange, Shard]]
+    name: ShardId,
+    tokens: TokenRange,
+    there: Sequence[tuple[TokenRange, Shard]],
+    rounded: Callable[[float], int],
 ) -> Shard:
     pieces: list[tuple[TokenRange, tuple[NodeId, ...], float]] = []
     for other, shard in there:
@@ -94,12 +115,13 @@ def _assembled(
             for owner in (pieces[0][1] if pieces else ())
             if all(owner in owners for _, owners, _ in pieces)
         ),
-        weight=round(sum(rows for _, _, rows in pieces)),
+        weight=rounded(sum(rows for _, _, rows in pieces)),
         moving=moving,
     )
     if whole.owners or len(pieces) < 2:
         return whole
+    part_of = _Whole()
     parts = tuple(
-        Shard(format_range(common), owners, round(rows)) for common, owners, rows in pieces
+        Shard(format_range(common), owners, part_of(rows)) for common, owners, rows in pieces
     )
     return dataclasses.replace(whole, parts=parts)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import itertools
+from collections.abc import Sequence
 
 from insitu.databases.cassandra.cluster.control import Control
 from insitu.databases.cassandra.cluster.density import (
@@ -31,7 +32,7 @@ _PROBES = 4
 _PROBE_ROWS = 250
 
 
-def read_density(control: Control, table: Table, nodes: Iterable[NodeId]) -> Density:
+def read_density(control: Control, table: Table, nodes: Sequence[NodeId]) -> Density:
     """Merges the estimates of all `nodes`: each knows only its own part.
 
     Servers estimate partitions, every five minutes, from what is on disk. Where those are not
@@ -43,7 +44,7 @@ def read_density(control: Control, table: Table, nodes: Iterable[NodeId]) -> Den
     known = believable([_read_estimates(control, table, node) for node in nodes])
     if known and not table.clustering:
         return Density(known)
-    return Density(known, _probe(control, table))
+    return Density(known, _probe(control, table, nodes))
 
 
 def _read_estimates(control: Control, table: Table, node: NodeId) -> list[Estimate]:
@@ -62,17 +63,20 @@ def _read_estimates(control: Control, table: Table, node: NodeId) -> list[Estima
     return []
 
 
-def _probe(control: Control, table: Table) -> list[Probe]:
-    """The first rows behind some tokens. A node that can't tell is left out."""
+def _probe(control: Control, table: Table, nodes: Sequence[NodeId]) -> list[Probe]:
+    """The first rows behind some tokens, as `nodes` tell them in turn: nodes of a datacenter
+    without copies know of no row. A node that can't tell is left out.
+    """
     token = table.token
     statement = (
         f"SELECT {token} FROM {table.name.cql} WHERE {token} > %s AND {token} <= %s"  # noqa: S608 - names are quoted
         f" LIMIT {_PROBE_ROWS}"
     )
     found = []
-    for part in RING.cut(RING.start + RING.width * i // _PROBES for i in range(1, _PROBES)):
+    parts = RING.cut(RING.start + RING.width * i // _PROBES for i in range(1, _PROBES))
+    for part, node in zip(parts, itertools.cycle(nodes), strict=False):
         try:
-            rows = control.rows(statement, part.start, part.end)
+            rows = control.rows(statement, part.start, part.end, node=node)
         except DatabaseUnavailable:
             continue
         last = part.end if len(rows) < _PROBE_ROWS else rows[-1][0]

@@ -57,12 +57,17 @@ class TopologyReader:
         control: Control,
         table: TableName,
         datacenter: str | None,
+        *,
+        where: str | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`datacenter` None: the one of the node that answers first."""
+        """`datacenter` None: the one of the node that answers first. `where` is the condition on
+        rows that are read.
+        """
         self._control = control
         self._name = table
         self._datacenter = datacenter
+        self._where = where
         self._clock = clock
         self._asked: NodeId | None = None
         self._schema: tuple[str, Table] | None = None
@@ -80,7 +85,7 @@ class TopologyReader:
         membership = self._membership()
         table = self._table(membership)
         chosen = choose_datacenter(
-            membership.members, table.replication, self._datacenter, membership.datacenter
+            membership.datacenters, table.replication, self._datacenter, membership.datacenter
         )
         self._datacenter = chosen
         near = [member for member in membership.members if member.datacenter == chosen]
@@ -92,7 +97,7 @@ class TopologyReader:
         state = (membership.members, membership.joining, membership.leaving, table, live)
         key = (*state, self._sizes.density)
         if self._newest is None or self._newest[0] != key:
-            topology = assemble(membership, table, chosen, live, self._sizes.density)
+            topology = assemble(membership, table, chosen, live, self._sizes.density, self._where)
             self._newest = (key, self._measured(table, topology))
         return self._newest[1]
 
@@ -137,11 +142,14 @@ def assemble(
     datacenter: str,
     live: frozenset[NodeId],
     density: Density,
+    where: str | None = None,
 ) -> Topology:
-    """The topology those readings mean. `live` are the nodes of `datacenter` that answer."""
+    """The topology those readings mean. `live` are the nodes of `datacenter` that answer, and
+    rows are read that meet the condition `where`.
+    """
     ring = segments(membership.members, table.replication, datacenter)
     near = [member for member in membership.members if member.datacenter == datacenter]
-    equal = density.blind
+    unknown = not density.rows(RING)
 
     def moving(piece: Segment) -> bool:
         # Which ranges a joining node will take is known only when it has.
@@ -159,16 +167,14 @@ def assemble(
         shards=shards.shards(
             shards.cut(ring, max(len(near), 1)),
             live=live.__contains__,
-            rows=_one if equal else samples,
+            rows=samples,
             moving=moving,
         ),
         version=_version(membership.members, table, datacenter, live),
-        warnings=tuple(_warnings(near, live, table.replication, datacenter, ring, equal=equal)),
+        warnings=tuple(
+            _warnings(near, live, table.replication, datacenter, ring, unknown=unknown, where=where)
+        ),
     )
-
-
-def _one(_: TokenRange) -> float:
-    return 1.0
 
 
 def _version(
@@ -193,7 +199,8 @@ def _warnings(
     datacenter: str,
     ring: Iterable[Segment],
     *,
-    equal: bool,
+    unknown: bool,
+    where: str | None,
 ) -> Iterable[str]:
     for member in near:
         if member.id not in live:
@@ -203,8 +210,14 @@ def _warnings(
     copies = (replication.datacenters or {}).get(datacenter, replication.anywhere)
     if copies == 1:
         yield "there is one copy of each row: losing any node loses rows"
-    if equal:
+    if unknown:
         yield (
-            "the servers have no size estimates of the table yet: all shards count as equal"
-            " (`nodetool flush` and `nodetool refreshsizeestimates` help)"
+            "the servers have no estimate of the table's size yet, and no rows were found where"
+            " a few were looked for: all shards count as equal (`nodetool flush` and"
+            " `nodetool refreshsizeestimates` help)"
+        )
+    elif where is not None:
+        yield (
+            f"rows are estimated for the whole table; how many of them meet `where` ({where}) is"
+            " not known before they are read"
         )

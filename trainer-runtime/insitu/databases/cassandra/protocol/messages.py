@@ -47,6 +47,7 @@ class Consistency(enum.IntEnum):
     by servers that were not started with `cassandra.enable_nodelocal_queries`.
     """
 
+    ONE = 0x01
     LOCAL_ONE = 0x0A
     NODE_LOCAL = 0x0B
 
@@ -73,8 +74,8 @@ def prepare(cql: str) -> bytes:
 
 
 def query(cql: str) -> bytes:
-    """Body of `QUERY` at LOCAL_ONE, without values."""
-    return _long_string(cql) + _SHORT.pack(Consistency.LOCAL_ONE) + b"\0"
+    """Body of `QUERY`, without values; any one copy of a row will do, also one far away."""
+    return _long_string(cql) + _SHORT.pack(Consistency.ONE) + b"\0"
 
 
 def long_value(number: int) -> bytes:

@@ -126,7 +126,7 @@ def _columns(source: DataSource, table: Table, schema: pa.Schema) -> Sequence[Co
 
 def _routes(control: Control, membership: Membership, table: Table, wanted: str | None) -> Routes:
     datacenter = choose_datacenter(
-        membership.members, table.replication, wanted, membership.datacenter
+        membership.datacenters, table.replication, wanted, membership.datacenter
     )
     near = [member.id for member in membership.members if member.datacenter == datacenter]
     ring = segments(membership.members, table.replication, datacenter)

@@ -60,8 +60,8 @@ def test_reading_goes_on_from_any_sample(cassandra: Cluster, packed: str) -> Non
             places: list[tuple[int, RowPosition]] = []
             stream = reader.open(whole)
             for batch in stream:
-                ids = batch.column("id").to_pylist()
-                places += [(number, stream.keys().position(row)) for row, number in enumerate(ids)]
+                ids, keys = batch.column("id").to_pylist(), stream.keys()
+                places += [(number, keys.position(row)) for row, number in enumerate(ids)]
             for begin in (0, 1, 63, 64, len(places) // 2 + 1, len(places) - 1):
                 again = reader.open(whole, places[begin][1])
                 ids = [n for b in again for n in b.column("id").to_pylist()]

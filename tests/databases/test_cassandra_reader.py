@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import random
-import struct
+import re
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
@@ -16,7 +16,7 @@ from cassandra.concurrent import execute_concurrent_with_args
 
 from insitu.databases import Database, ReadLimits, RowPosition, connect
 from insitu.databases.cassandra.ranges import RING, TokenRange, format_range
-from insitu.databases.cassandra.reading.reader import CassandraReader
+from insitu.databases.cassandra.reading.reader import CassandraReader, CassandraStream
 from insitu.errors import ConfigurationError, DatabaseUnavailable, DataChanged
 from insitu.topology import DatabaseNode, NodeId, ShardId
 from testbed.cassandra import Cluster
@@ -144,77 +144,165 @@ def wide(tables: Tables) -> str:
     return name
 
 
-def test_reading_goes_on_from_any_row_of_any_partition(tables: Tables) -> None:
-    reader = tables.reader(wide(tables), ["s", "c", "a"])
-    stream = reader.open(WHOLE)
-    rows: list[Any] = []
-    marks: list[RowPosition] = []
+def placed(stream: CassandraStream) -> tuple[list[dict[str, Any]], list[RowPosition]]:
+    """All rows of a stream, and the position of each."""
+    rows: list[dict[str, Any]] = []
+    positions: list[RowPosition] = []
     for batch in stream:
         rows += batch.to_pylist()
-        marks += [stream.keys().position(row) for row in range(batch.num_rows)]
+        positions += [stream.keys().position(row) for row in range(batch.num_rows)]
+    return rows, positions
+
+
+def test_reading_goes_on_from_any_row_of_any_partition(tables: Tables) -> None:
+    reader = tables.reader(wide(tables), ["s", "c", "a"])
+    rows, positions = placed(reader.open(WHOLE))
     assert list(rows[0]) == ["s", "c", "a"]
     choose = random.Random(1)
     for start in [0, len(rows) - 1, *choose.sample(range(len(rows)), 20)]:
-        again = [row for batch in reader.open(WHOLE, marks[start]) for row in batch.to_pylist()]
-        assert again == rows[start:]
+        assert plain(reader.open(WHOLE, positions[start])) == rows[start:]
+
+
+def ordered(tables: Tables, order: str, columns: str = "a int, b text, c int") -> str:
+    """Two partitions of 6 * 40 rows each and one with nothing but its static column."""
+    key = "PRIMARY KEY (p, a, b, c)"
+    name = f"{tables.keyspace}.{re.sub('[^a-z]', '', order.lower())}"
+    tables.cluster.cql(
+        f"CREATE TABLE {name} (p int, s int static, {columns}, v int, {key})"
+        f" WITH CLUSTERING ORDER BY ({order})"
+    )
+    rows = ([p, n % 3 - 1, "" if n % 2 else "b", n, n] for p in range(2) for n in range(0, 480, 2))
+    tables.insert(name, ["p", "a", "b", "c", "v"], rows)
+    tables.cluster.cql(f"INSERT INTO {name} (p, s) VALUES (2, 7)")
+    return name
+
+
+ORDERS = ["a ASC, b ASC, c ASC", "a DESC, b DESC, c DESC", "a ASC, b DESC, c ASC", "a DESC, b ASC"]
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_reading_goes_on_in_any_clustering_order_from_rows_that_are_gone_too(
+    tables: Tables, order: str
+) -> None:
+    name = ordered(tables, order)
+    reader = tables.reader(name, ["v", "p"])
+    rows, positions = placed(reader.open(WHOLE))
+    assert len(rows) == 481
+    choose = random.Random(2)
+    for start in [0, 480, *choose.sample(range(481), 15)]:
+        assert plain(reader.open(WHOLE, positions[start])) == rows[start:]
+    static = next(n for n, row in enumerate(rows) if row["v"] is None)
+    assert plain(reader.open(WHOLE, positions[static])) == rows[static:]
+    gone = choose.sample([n for n in range(480) if n != static], 100)
+    for start in gone:
+        a, b, c = rows[start]["v"] % 3 - 1, "" if rows[start]["v"] % 2 else "b", rows[start]["v"]
+        tables.cluster.cql(
+            f"DELETE FROM {name} WHERE p = {rows[start]['p']} AND a = {a} AND b = '{b}' AND c = {c}"
+        )
+    for start in gone[:20]:
+        left = [row for n, row in enumerate(rows) if n >= start and n not in gone]
+        assert plain(reader.open(WHOLE, positions[start])) == left
+
+
+def test_rows_up_to_a_position_are_told_from_those_after_it(tables: Tables) -> None:
+    reader = tables.reader(wide(tables), ["c"])
+    _, positions = placed(reader.open(WHOLE))
+    stream = reader.open(WHOLE)
+    before = 0
+    for batch in stream:
+        for place in range(0, len(positions), 97):
+            expected = min(max(place + 1 - before, 0), batch.num_rows)
+            assert stream.keys().up_to(positions[place]) == expected
+        before += batch.num_rows
+
+
+def test_going_on_in_a_large_partition_reads_about_what_is_left(tables: Tables) -> None:
+    name = tables.create("p int, c int, data blob, PRIMARY KEY (p, c)")
+    tables.insert(name, ["p", "c", "data"], ([1, c, bytes(2000)] for c in range(5000)))
+    reader = tables.reader(name, limits=ReadLimits(page_bytes=1 << 16))
+    _, positions = placed(reader.open(WHOLE))
+    before = reader.counters.bytes
+    assert len(plain(reader.open(WHOLE, positions[-100]))) == 100
+    assert 100 * 2000 < reader.counters.bytes - before < 110 * 2100
+
+
+def test_a_condition_on_the_key_still_lets_reading_go_on_from_any_row(tables: Tables) -> None:
+    database = tables.open(wide(tables), ["a", "c"], where="c > 30")
+    with contextlib.closing(database.reader(database.topology().nodes[0], SMALL)) as reader:
+        assert isinstance(reader, CassandraReader)
+        rows, positions = placed(reader.open(WHOLE))
+        assert {row["c"] for row in rows} == set(range(31, 401))
+        for start in (0, 17, 1000, len(rows) - 1):
+            assert plain(reader.open(WHOLE, positions[start])) == rows[start:]
+
+
+def test_a_condition_on_another_column_is_joined_with_the_rest_of_a_partition(
+    tables: Tables,
+) -> None:
+    name = tables.create("p int, c int, v int, data blob, PRIMARY KEY (p, c)")
+    tables.insert(name, ["p", "c", "v", "data"], ([1, c, c % 2, bytes(2000)] for c in range(2000)))
+    database = tables.open(name, ["c"], where="v = 1")
+    with contextlib.closing(database.reader(database.topology().nodes[0], SMALL)) as reader:
+        assert isinstance(reader, CassandraReader)
+        rows, positions = placed(reader.open(WHOLE))
+        assert [row["c"] for row in rows] == list(range(1, 2000, 2))
+        before = reader.counters.bytes
+        assert plain(reader.open(WHOLE, positions[990])) == rows[990:]
+        assert reader.counters.bytes - before < 2000
+
+
+def test_the_columns_of_a_table_without_clustering_are_all_that_is_asked_for(
+    tables: Tables,
+) -> None:
+    reader = tables.reader(tables.numbers(1))
+    assert [column.name for column in reader._prepared.columns] == ["id", "v"]
+    assert len(reader._statements) == 1
 
 
 def test_large_blobs_come_alone_and_reading_goes_on_from_any_of_them(tables: Tables) -> None:
     reader = tables.reader(tables.blobs(20, 200_000), limits=ReadLimits(page_bytes=1 << 20))
     stream = reader.open(WHOLE)
-    rows: list[int] = []
-    marks: list[RowPosition] = []
     for batch in stream:
-        rows += ids([batch])
-        marks.append(stream.keys().position(0))
         assert batch.column("data").to_pylist() == [bytes(200_000)]
-    assert sorted(rows) == list(range(20))
+    rows, positions = placed(reader.open(WHOLE))
+    assert sorted(row["id"] for row in rows) == list(range(20))
     for start in (0, 7, 19):
-        assert ids(reader.open(WHOLE, marks[start])) == rows[start:]
+        assert plain(reader.open(WHOLE, positions[start])) == rows[start:]
 
 
-def test_a_mark_reads_on_without_reading_the_shard_again(tables: Tables) -> None:
+def test_a_position_reads_on_without_reading_the_shard_again(tables: Tables) -> None:
     name = tables.numbers(3000)
     reader = tables.reader(name, limits=ReadLimits(page_bytes=1 << 16))
-    stream = reader.open(WHOLE)
-    mark = [stream.keys().position(batch.num_rows - 1) for batch in stream][-1]
+    _, positions = placed(reader.open(WHOLE))
     before = reader.counters.bytes
-    assert len(ids(reader.open(WHOLE, mark))) == 1
+    assert len(ids(reader.open(WHOLE, positions[-1]))) == 1
     assert reader.counters.bytes - before < 1000
 
 
 def test_rows_inserted_elsewhere_shift_nothing(tables: Tables) -> None:
     name = tables.numbers(1000)
     reader = tables.reader(name)
-    stream = iter(opened := reader.open(WHOLE))
-    batch = next(stream)
-    mark, expected = opened.keys().position(500), batch.column("id").to_pylist()[500:]
-    expected += ids(stream)
+    rows, positions = placed(reader.open(WHOLE))
     tables.insert(name, ["id"], ([i] for i in range(1000, 3000)))
-    again = ids(reader.open(WHOLE, mark))
-    assert len(again) > len(expected)
-    assert [row for row in again if row < 1000] == expected
+    again = ids(reader.open(WHOLE, positions[500]))
+    assert len(again) > 500
+    assert [row for row in again if row < 1000] == [row["id"] for row in rows[500:]]
 
 
-def place(token: int, rows: int) -> RowPosition:
-    return RowPosition(token, struct.pack(">q", rows))
-
-
-def test_a_part_of_a_shard_begins_at_a_mark_only_if_that_lies_in_it(tables: Tables) -> None:
+def test_a_part_of_a_shard_begins_at_a_position_only_if_that_lies_in_it(tables: Tables) -> None:
     reader = tables.reader(tables.numbers(500))
     below, above = (format_range(part) for part in RING.cut([0]))
-    upper = ids(reader.open(above))
-    assert ids(reader.open(above, place(-5, 3))) == upper
-    assert ids(reader.open(below, place(5, 3))) == []
+    lower, positions = placed(reader.open(below))
+    upper, others = placed(reader.open(above))
+    assert plain(reader.open(above, positions[-1])) == upper
+    assert plain(reader.open(below, others[0])) == []
+    assert plain(reader.open(below, positions[-2])) == lower[-2:]
 
 
-def test_rows_gone_from_a_place_take_no_others_with_them(tables: Tables) -> None:
-    reader = tables.reader(tables.numbers(300))
-    everything = ids(stream := reader.open(WHOLE))
-    mark = stream.keys().position(0)
-    assert ids(reader.open(WHOLE, place(mark.number, 9)))[-200:] == everything[-200:]
-    between = place(mark.number + 1, 4)
-    assert set(ids(reader.open(WHOLE, between))) <= set(everything)
+def test_a_position_in_a_table_of_another_key_is_refused(tables: Tables) -> None:
+    _, positions = placed(tables.reader(wide(tables)).open(WHOLE))
+    with pytest.raises(DataChanged, match="another primary key"):
+        tables.reader(tables.numbers(1)).open(WHOLE, positions[0])
 
 
 def test_pages_have_the_size_that_was_asked_for(tables: Tables) -> None:

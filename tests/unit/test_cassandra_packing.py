@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 from insitu.databases.cassandra.columns.rows import locate
 from insitu.databases.cassandra.columns.types import Column, Native
 from insitu.databases.cassandra.packing import (
-    Repeated,
     pack,
     packing_of,
     parse,
     sample_counts,
     unpack,
 )
-from insitu.databases.cassandra.reading.tokens import Mark, Tokens, token_of
+from insitu.databases.cassandra.reading.keys import KeyShape, PageKeys, RowKey
+from insitu.databases.cassandra.reading.tokens import token_of
 from insitu.errors import ConfigurationError, ProtocolError, UnsupportedType
 from tests.cassandra_values import page
 
@@ -81,11 +81,13 @@ def test_a_blob_of_another_size_than_its_samples_raises() -> None:
         unpack(packing, damaged)
 
 
-def test_each_sample_has_a_place_of_its_own() -> None:
+def test_each_sample_has_a_key_of_its_own() -> None:
     keys = sorted((struct.pack(">q", n) for n in range(3)), key=lambda key: token_of([key]))
     rows = pa.record_batch({"samples": pa.array([4, 4, 1], pa.int32())})
     cells = locate(page([[key] for key in keys]), (Column("pack", Native.BIGINT),))
-    tokens = Tokens([Repeated(cells[0], sample_counts(rows))], 9, None)
-    expected = [Mark(token_of([keys[n // 4]]), n % 4) for n in range(9)]
-    assert [tokens.mark(row) for row in range(9)] == expected
-    assert tokens.reaching(expected[3], passed=0) == 3
+    found = PageKeys(KeyShape(1, packed=True), cells, (), 3, sample_counts(rows))
+    expected = [RowKey((keys[n // 4],), (), n % 4) for n in range(9)]
+    assert [found.key(row) for row in range(len(found))] == expected
+    assert len({key.position for key in expected}) == 9
+    assert [found.before(key) for key in expected] == list(range(9))
+    assert found.before(RowKey((keys[1],), (), 9)) == 8

@@ -11,9 +11,18 @@ from hypothesis import strategies as st
 
 from insitu.databases.cassandra.columns.rows import locate
 from insitu.databases.cassandra.columns.types import Column, Native, VectorOf
+from insitu.databases.cassandra.reading.keys import (
+    BatchKeys,
+    ClusteringColumn,
+    KeyShape,
+    PageKeys,
+    RowKey,
+    parse_key,
+)
 from insitu.databases.cassandra.reading.pages import PageSize, fewer, first_size, page_limit
-from insitu.databases.cassandra.reading.statement import Select
-from insitu.databases.cassandra.reading.tokens import Mark, Tokens, token_of
+from insitu.databases.cassandra.reading.statement import Clustering, Select
+from insitu.databases.cassandra.reading.tokens import token_of
+from insitu.errors import DataChanged
 from tests.cassandra_values import page
 
 MB = 1 << 20
@@ -25,29 +34,51 @@ def keys(count: int) -> list[bytes]:
     return sorted((struct.pack(">i", n) for n in range(count)), key=lambda key: token_of([key]))
 
 
-def tokens(rows: list[bytes], before: Mark | None = None) -> Tokens:
-    return Tokens(locate(page([[row] for row in rows]), KEY), len(rows), before)
+@given(st.sets(st.integers(0, 9), min_size=1), st.integers(0, 9), st.integers(0, 10))
+def test_rows_before_a_key_are_told_whether_its_row_is_there_or_not(
+    there: set[int], wanted: int, first: int
+) -> None:
+    every = keys(10)
+    cells = locate(page([[every[n]] for n in sorted(there)]), KEY)
+    rows = PageKeys(KeyShape(1), cells, (), len(there))
+    key = RowKey((every[wanted],))
+    before = sum(n < wanted for n in there)
+    assert rows.before(key) == before
+    through = before + (wanted in there)
+    start = min(first, len(there) - 1)
+    batch = BatchKeys(rows, start, len(there) - start)
+    assert batch.up_to(key.position) == max(through - start, 0)
+    assert batch.position(0) == RowKey((every[sorted(there)[start]],)).position
 
 
-@given(st.lists(st.integers(1, 9), min_size=1, max_size=9), st.integers(1, 20))
-def test_a_place_is_a_token_and_a_count_also_across_pages(sizes: list[int], page_rows: int) -> None:
-    rows = [key for key, size in zip(keys(len(sizes)), sizes, strict=True) for _ in range(size)]
-    expected = [Mark(token_of([row]), rows[:n].count(row)) for n, row in enumerate(rows)]
-    found: list[Mark] = []
-    for start in range(0, len(rows), page_rows):
-        one = tokens(rows[start : start + page_rows], found[-1] if found else None)
-        found += [one.mark(row) for row in range(len(rows[start : start + page_rows]))]
-    assert found == expected
+def test_a_key_survives_its_position_and_no_two_share_a_digest() -> None:
+    shape = KeyShape(2, (ClusteringColumn(Native.TEXT), ClusteringColumn(Native.INT, True)))
+    made = [
+        RowKey((a, b), (c, d))
+        for a in (b"", b"x")
+        for b in (b"\0\0\0\1", b"y")
+        for c in (b"", b"zz")
+        for d in (b"", b"\0\0\0\2")
+    ]
+    assert [parse_key(shape, key.position) for key in made] == made
+    assert len({key.digest for key in made}) == len(made)
+    for wrong in (KeyShape(1), KeyShape(2, packed=True), KeyShape(7)):
+        with pytest.raises(DataChanged, match="another primary key"):
+            parse_key(wrong, made[-1].position)
 
 
-def test_rows_before_a_place_are_of_its_token_only() -> None:
-    one, other = keys(2)
-    rows = tokens([one, one, one, other])
-    mark = token_of([one])
-    assert rows.reaching(Mark(mark, 2), passed=0) == 2
-    assert rows.reaching(Mark(mark, 5), passed=3) == 2
-    assert rows.reaching(Mark(mark, 9), passed=0) == 3
-    assert rows.reaching(Mark(mark, 2), passed=2) == 0
+def test_rows_go_on_behind_one_in_the_order_of_the_table() -> None:
+    clustering = (Clustering("a"), Clustering("b", descending=True))
+    select = Select("k", "t", ("v",), ("p",), clustering=clustering)
+    assert select.asked == ("v", "p", "a", "b")
+    rows = 'SELECT "v", "p", "a", "b" FROM "k"."t" WHERE'
+    start = RowKey((b"p",), (b"1", b"2"))
+    found = [(part.cql, part.values) for part in select.rest(start, [(b"p",), (b"q",)])]
+    assert found == [
+        (f'{rows} "p" = ? AND "a" = ? AND "b" <= ?', (b"p", b"1", b"2")),
+        (f'{rows} "p" = ? AND "a" > ?', (b"p", b"1")),
+        (f'{rows} "p" = ?', (b"q",)),
+    ]
 
 
 def test_the_token_of_a_compound_key_is_the_drivers() -> None:

@@ -20,6 +20,7 @@ from insitu.databases.cassandra.protocol.results import Prepared
 from insitu.databases.cassandra.ranges import RING
 from insitu.databases.cassandra.reading.fetch import Fetcher as CassandraFetcher
 from insitu.databases.cassandra.reading.pages import PageSize as CassandraPageSize
+from insitu.databases.cassandra.reading.statement import Select
 from insitu.databases.ignite.protocol.connection import RESOURCE_CLOSE, Connection
 from insitu.databases.ignite.reading.cursors import Cursors
 from insitu.databases.ignite.reading.fetch import Fetcher
@@ -103,6 +104,9 @@ def ignite(answer: Answer, budget: Budget | None = None) -> Iterator[Fetcher]:
             fetcher.close()
 
 
+ROWS = Select("k", "t", ("id",), ("id",)).range(RING)
+
+
 @contextmanager
 def cassandra_reader(budget: Budget) -> Iterator[CassandraFetcher]:
     def serve(sock: socket.socket) -> None:
@@ -120,7 +124,7 @@ def cassandra_reader(budget: Budget) -> Iterator[CassandraFetcher]:
             connection(),
             connection,
             lambda _: None,
-            Prepared(b"id", ()),
+            {ROWS.cql: Prepared(b"id", ())},
             connections=1,
             consistency=Consistency.LOCAL_ONE,
             size=CassandraPageSize(1 << 16),
@@ -183,4 +187,4 @@ def test_whatever_ends_a_thread_ends_every_scan_of_cassandra_with_its_reason() -
     with cassandra_reader(NoRoom(1 << 20, 1 << 16)) as fetcher:
         for _ in range(3):
             with pytest.raises(MemoryError, match="no room for a page"):
-                fetcher.take(fetcher.open(RING))
+                fetcher.take(fetcher.open(ROWS))

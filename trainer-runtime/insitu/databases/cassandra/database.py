@@ -143,6 +143,7 @@ class CassandraDatabase:
             table.partition_key,
             where,
             table.packing.of(columns) if table.packing is not None else None,
+            table.clustering_order,
         )
 
     def _check_datacenter(self, connection: Connection, table: Table) -> None:

@@ -29,7 +29,6 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.types as pt
 
-from insitu.databases.cassandra.columns.cells import KeyCells
 from insitu.errors import ConfigurationError, ProtocolError, UnsupportedType
 
 NUMBER: Final = "pack"
@@ -140,18 +139,6 @@ def sample_counts(rows: pa.RecordBatch) -> npt.NDArray[np.int64]:
     """How many samples each row has; `samples` is the first column."""
     counts: npt.NDArray[np.int64] = rows.column(0).to_numpy(zero_copy_only=False).astype(np.int64)
     return counts
-
-
-class Repeated:
-    """Cells of packed rows, each for as many rows as it has samples: only single values."""
-
-    def __init__(self, cells: KeyCells, counts: npt.NDArray[np.int64]) -> None:
-        self._cells = cells
-        self._ends = np.cumsum(counts)
-
-    def value(self, row: int) -> bytes:
-        """Of the packed row that holds sample `row`."""
-        return self._cells.value(int(np.searchsorted(self._ends, row, side="right")))
 
 
 def _values(field: pa.Field, blobs: pa.Array, counts: npt.NDArray[np.int64]) -> pa.Array:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from insitu.databases.cassandra.cluster.ring import Replication, parse_replication
 from insitu.databases.cassandra.packing import Packing, parse
-from insitu.databases.cassandra.reading.statement import quoted
+from insitu.databases.cassandra.reading.statement import Clustering, quoted
 from insitu.errors import ConfigurationError, nearest
 
 Ask = Callable[[str], Sequence[Mapping[str, Any]]]
@@ -35,12 +35,16 @@ class TableName:
 
 @dataclass(frozen=True, slots=True)
 class TableColumn:
-    """`kind` is partition_key, clustering, static or regular; `type` is CQL."""
+    """`kind` is partition_key, clustering, static or regular; `type` is CQL. Rows of a partition
+    are kept in the reverse order of a clustering column that is `descending`.
+    """
 
     name: str
     kind: str
     position: int
     type: str
+    # The table's id tells of another order, so the topology's version need not.
+    descending: bool = field(default=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +67,12 @@ class Table:
     @property
     def clustering(self) -> tuple[str, ...]:
         return self._key("clustering")
+
+    @property
+    def clustering_order(self) -> tuple[Clustering, ...]:
+        """The clustering columns as rows of a partition are in their order."""
+        descending = {column.name for column in self.columns if column.descending}
+        return tuple(Clustering(name, name in descending) for name in self.clustering)
 
     @property
     def token(self) -> str:
@@ -134,13 +144,21 @@ def look_up(ask: Ask, name: TableName) -> Table | None:
     if not rows:
         return None
     [keyspace] = ask(_select("replication", "keyspaces", keyspace_name=name.keyspace))
-    columns = ask(_select("column_name, kind, position, type", "columns", **of_table))
+    columns = ask(
+        _select("column_name, kind, position, type, clustering_order", "columns", **of_table)
+    )
     return Table(
         name=name,
         id=str(rows[0]["id"]),
         replication=parse_replication(name.keyspace, dict(keyspace["replication"])),
         columns=tuple(
-            TableColumn(row["column_name"], row["kind"], row["position"], row["type"])
+            TableColumn(
+                row["column_name"],
+                row["kind"],
+                row["position"],
+                row["type"],
+                descending=row["clustering_order"] == "desc",
+            )
             for row in columns
         ),
         packing=parse(rows[0]["comment"] or ""),

@@ -1,25 +1,24 @@
-"""Pages of many ranges from one node, fetched ahead by a few connections within one budget.
+"""Pages of many portions from one node, fetched ahead by a few connections within one budget.
 
 Each connection has a thread, which keeps some requests under way. A page is asked for by the
 paging state that came with the one before, over any connection: the server keeps nothing in
-between. Whoever takes pages decides nothing: threads ask first for ranges that somebody waits for,
-then for those with the fewest pages here, then for the ones opened first.
+between. Whoever takes pages decides nothing: threads ask first for portions that somebody waits
+for, then for those with the fewest pages here, then for the ones opened first.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from insitu.databases import ReadCounters
 from insitu.databases.budget import Budget
 from insitu.databases.cassandra.columns.page import Page
 from insitu.databases.cassandra.protocol.connection import Connection
 from insitu.databases.cassandra.protocol.faults import Refused, ServerError, Unprepared
-from insitu.databases.cassandra.protocol.messages import Consistency, long_value
+from insitu.databases.cassandra.protocol.messages import Consistency
 from insitu.databases.cassandra.protocol.results import Prepared, parse_rows
-from insitu.databases.cassandra.ranges import TokenRange, format_range
 from insitu.databases.cassandra.reading.pages import IN_FLIGHT, PageSize, fewer
 from insitu.databases.cassandra.reading.scan import (
     REFUSALS,
@@ -29,6 +28,7 @@ from insitu.databases.cassandra.reading.scan import (
     Worker,
     given_up,
 )
+from insitu.databases.cassandra.reading.statement import Portion
 from insitu.errors import (
     ConfigurationError,
     DatabaseUnavailable,
@@ -51,7 +51,7 @@ class Fetcher:
         first: Connection,
         connect: Callable[[], Connection],
         prepare: Callable[[Connection], None],
-        prepared: Prepared,
+        prepared: Mapping[str, Prepared],
         *,
         connections: int,
         consistency: Consistency,
@@ -60,8 +60,8 @@ class Fetcher:
         timeout: float,
         counters: ReadCounters,
     ) -> None:
-        """`connect` opens one more connection to the same node as `first`; `prepare` has the
-        server of a connection know the statement `prepared` again.
+        """`connect` opens one more connection to the same node as `first`; `prepared` are the
+        statements by their CQL, and `prepare` has the server of a connection know them again.
         """
         self._connect = connect
         self._prepare = prepare
@@ -80,9 +80,9 @@ class Fetcher:
         self._work = threading.Condition(lock)
         self._arrival = threading.Condition(lock)
 
-    def open(self, tokens: TokenRange) -> Scan:
-        """Starts to fetch the rows of `tokens`."""
-        scan = Scan(tokens)
+    def open(self, portion: Portion) -> Scan:
+        """Starts to fetch the rows of `portion`."""
+        scan = Scan(portion)
         with self._work:
             self._check_open()
             self._scans.append(scan)
@@ -212,8 +212,8 @@ class Fetcher:
                 self._adopt(worker, self._connect())
             assert worker.connection is not None
             stream = worker.connection.execute(
-                self._prepared,
-                [long_value(scan.tokens.start), long_value(scan.tokens.end)],
+                self._prepared[scan.portion.cql],
+                scan.portion.values,
                 page_rows=asked.rows,
                 paging_state=scan.paging_state,
                 consistency=self._consistency,
@@ -266,7 +266,8 @@ class Fetcher:
             self._too_large(asked, size)
             return
         scan.refusals = scan.repeats = 0
-        self._size = self._size.after(page.count, len(page.data) - page.start)
+        if scan.portion.full:
+            self._size = self._size.after(page.count, len(page.data) - page.start)
         wanted = page.count > 0 and not scan.ended
         self._budget.arrive(asked.charge, len(page.data) if wanted else 0)
         if wanted:
@@ -285,7 +286,7 @@ class Fetcher:
             scan.most = fewer(min(asked.rows, self._size.rows))
         else:
             scan.error = ConfigurationError(
-                f"a row of the range {format_range(scan.tokens)} has {size:,} bytes, and a reader "
+                f"a row of {scan.portion.name} has {size:,} bytes, and a reader "
                 f"holds {self._budget.total:,} at most: leave its large columns out by naming the "
                 "others, or store large values in pieces, one a row"
             )

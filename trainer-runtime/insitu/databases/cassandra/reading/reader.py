@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import pyarrow as pa
 
-from insitu.databases import ReadCounters, ReadLimits, RowKeys, RowPosition
+from insitu.databases import ReadCounters, ReadLimits, RowPosition
 from insitu.databases.budget import Budget
-from insitu.databases.cassandra.columns.cells import KeyCells
 from insitu.databases.cassandra.columns.quick import batch_of, batches_of
 from insitu.databases.cassandra.columns.rows import locate
 from insitu.databases.cassandra.columns.types import Column, arrow_schema
-from insitu.databases.cassandra.packing import Repeated, sample_counts, unpack
+from insitu.databases.cassandra.packing import sample_counts, unpack
 from insitu.databases.cassandra.protocol.connection import Connection
+from insitu.databases.cassandra.protocol.faults import Refused
 from insitu.databases.cassandra.protocol.messages import Consistency
-from insitu.databases.cassandra.ranges import TokenRange, parse_range
+from insitu.databases.cassandra.protocol.results import Prepared
+from insitu.databases.cassandra.ranges import parse_range
 from insitu.databases.cassandra.reading.fetch import Fetcher
+from insitu.databases.cassandra.reading.keys import (
+    BatchKeys,
+    ClusteringColumn,
+    KeyShape,
+    PageKeys,
+    RowKey,
+    parse_key,
+)
 from insitu.databases.cassandra.reading.pages import first_size, page_limit
-from insitu.databases.cassandra.reading.scan import Scan
+from insitu.databases.cassandra.reading.shard_pages import ShardPages
 from insitu.databases.cassandra.reading.statement import Select
-from insitu.databases.cassandra.reading.tokens import Keys, Mark, Tokens
 from insitu.errors import DatabaseUnavailable, DataChanged
 from insitu.topology import DatabaseNode, ShardId
 
@@ -63,15 +71,17 @@ class CassandraReader:
         first = self._open()
         try:
             self._prepared = first.prepare(select.cql)
+            self._statements = {select.cql: self._prepared, **_continuing(first, select)}
         except BaseException:
             first.close()
             raise
+        self._shape = _shape(select, self._prepared.columns)
         limit = page_limit(limits.page_bytes, limits.buffer_bytes, limits.connections)
         self._fetcher = Fetcher(
             first,
             self._open,
             self._prepare_again,
-            self._prepared,
+            self._statements,
             connections=limits.connections,
             consistency=consistency,
             size=first_size(limit, self._prepared.columns),
@@ -88,13 +98,13 @@ class CassandraReader:
 
     def open(self, shard: ShardId, start: RowPosition | None = None) -> CassandraStream:
         """See `insitu.databases.Reader.open`; a shard is a range of tokens, `start:end`."""
-        tokens: TokenRange | None = parse_range(shard)
-        mark = None if start is None else Mark.of(start)
-        if mark is not None:
-            tokens = _from(parse_range(shard), mark.number)
-        scan = self._fetcher.open(tokens) if tokens is not None else None
-        columns, select = self._prepared.columns, self._select
-        return CassandraStream(self._fetcher, scan, columns, select, mark)
+        tokens, select, columns = parse_range(shard), self._select, self._prepared.columns
+        begin = None if start is None else parse_key(self._shape, start)
+        inside = begin is not None and self._shape.can_bound(begin)
+        known = self._statements.get(select.partitions_cql) if inside else None
+        partition_key = () if known is None else known.columns
+        pages = ShardPages(self._fetcher, select, tokens, begin, partition_key)
+        return CassandraStream(pages, self._fetcher.count, columns, select, self._shape, begin)
 
     def close(self) -> None:
         self._fetcher.close()
@@ -115,11 +125,12 @@ class CassandraReader:
         return connection
 
     def _prepare_again(self, connection: Connection) -> None:
-        if connection.prepare(self._select.cql).columns != self._prepared.columns:
-            raise DataChanged(
-                f"the columns of {self._select.keyspace}.{self._select.table} were altered while "
-                "it was read: start the job anew"
-            )
+        for cql, known in self._statements.items():
+            if connection.prepare(cql).columns != known.columns:
+                raise DataChanged(
+                    f"the columns of {self._select.keyspace}.{self._select.table} were altered "
+                    "while it was read: start the job anew"
+                )
 
 
 class CassandraStream:
@@ -127,63 +138,59 @@ class CassandraStream:
 
     def __init__(
         self,
-        fetcher: Fetcher,
-        scan: Scan | None,
+        pages: ShardPages,
+        count: Callable[[int], None],
         columns: Sequence[Column],
         select: Select,
-        start: Mark | None,
+        shape: KeyShape,
+        start: RowKey | None,
     ) -> None:
-        """`scan` None has no rows; of any other the rows before `start` are left out."""
-        self._fetcher = fetcher
-        self._scan = scan
+        """`count` hears of rows that are handed out; those before `start` are left out."""
+        self._pages = pages
+        self._count = count
         self._columns = columns
         self._wanted = len(select.stored)
         self._packing = select.packing
         self._key = select.key_places
+        self._clustering = select.clustering_places
+        self._shape = shape
         self._start = start
-        self._passed = 0
-        # The page that was handed out last, and which of its rows is the batch's first.
-        self._tokens: Tokens | None = None
-        self._first = 0
+        self._keys: BatchKeys | None = None
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
-        last: Mark | None = None
-        while self._scan is not None and (page := self._fetcher.take(self._scan)) is not None:
+        for page in self._pages:
             cells = locate(page, self._columns)
             stored = self._columns[: self._wanted], cells[: self._wanted]
-            key: list[KeyCells] = [cells[place] for place in self._key]
-            samples, count = None, page.count
+            samples, counts = None, None
             if self._packing is not None:
                 rows = batch_of(*stored)
                 samples, counts = unpack(self._packing, rows), sample_counts(rows)
-                key, count = [Repeated(each, counts) for each in key], samples.num_rows
-                if not count:
-                    continue
-            tokens = Tokens(key, count, last)
-            last = tokens.mark(count - 1)
-            dropped = self._before_start(tokens)
-            self._fetcher.count(count - dropped)
-            if dropped < count:
-                self._tokens = tokens
+            partition = [cells[place] for place in self._key]
+            clustering = [cells[place] for place in self._clustering]
+            keys = PageKeys(self._shape, partition, clustering, page.count, counts)
+            dropped = self._before_start(keys)
+            self._count(len(keys) - dropped)
+            if dropped < len(keys):
                 batches = batches_of(*stored) if samples is None else [samples]
-                for self._first, batch in _after(dropped, batches):
+                for first, batch in _after(dropped, batches):
+                    self._keys = BatchKeys(keys, first, batch.num_rows)
                     yield batch
 
-    def keys(self) -> RowKeys:
+    def keys(self) -> BatchKeys:
         """See `insitu.databases.ShardStream.keys`."""
-        assert self._tokens is not None, "no batch was given yet"
-        return Keys(self._tokens, self._first)
+        assert self._keys is not None, "no batch was given yet"
+        return self._keys
 
     def close(self) -> None:
-        if self._scan is not None:
-            self._fetcher.drop(self._scan)
+        self._pages.close()
 
-    def _before_start(self, tokens: Tokens) -> int:
+    def _before_start(self, keys: PageKeys) -> int:
         """How many rows of a page are left out."""
         if self._start is None:
             return 0
-        dropped = tokens.reaching(self._start, self._passed)
-        self._passed += dropped
+        dropped = keys.before(self._start)
+        if dropped < len(keys):
+            self._start = None
         return dropped
 
 
@@ -197,8 +204,23 @@ def _after(dropped: int, batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[in
         start = end
 
 
-def _from(tokens: TokenRange, token: int) -> TokenRange | None:
-    """The part of `tokens` from `token` on."""
-    if token <= tokens.start:
-        return tokens
-    return tokens.common(TokenRange(token - 1, tokens.end)) if token <= tokens.end else None
+def _continuing(connection: Connection, select: Select) -> Mapping[str, Prepared]:
+    """The statements that go on inside of a partition, by their CQL.
+
+    None where a condition of the job is on the same columns as theirs, which the server refuses
+    to join: such partitions are read again from their start.
+    """
+    try:
+        return {cql: connection.prepare(cql) for cql in select.continuing}
+    except Refused:
+        if select.where is None:
+            raise
+        return {}
+
+
+def _shape(select: Select, columns: Sequence[Column]) -> KeyShape:
+    clustering = tuple(
+        ClusteringColumn(columns[place].type, column.descending)
+        for place, column in zip(select.clustering_places, select.clustering, strict=True)
+    )
+    return KeyShape(len(select.key), clustering, packed=select.packing is not None)

@@ -1,4 +1,4 @@
-"""One range being read, and the connection that reads it: the state a `Fetcher` works on."""
+"""One portion being read, and the connection that reads it: the state a `Fetcher` works on."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from insitu.databases.budget import Need
 from insitu.databases.cassandra.columns.page import Page
 from insitu.databases.cassandra.protocol.connection import Connection
 from insitu.databases.cassandra.protocol.faults import ServerError
-from insitu.databases.cassandra.ranges import TokenRange, format_range
+from insitu.databases.cassandra.reading.statement import Portion
 from insitu.errors import DatabaseUnavailable, InsituError
 
 #: How often a page is asked for again after its connection broke or its server failed.
@@ -29,14 +29,14 @@ class Worker:
 
 @dataclass(slots=True, eq=False)
 class Scan:
-    """One range of tokens. All of it belongs to its `Fetcher` and its lock.
+    """One portion of a shard. All of it belongs to its `Fetcher` and its lock.
 
     `paging_state` asks for the next page, and holds for any connection, so whatever happens to
     one, reading goes on where it was. `most` bounds its pages after the server refused a larger
     one; `refusals` and `repeats` count what its next page has cost.
     """
 
-    tokens: TokenRange
+    portion: Portion
     paging_state: bytes | None = None
     pages: deque[Page] = field(default_factory=deque)
     busy: bool = False
@@ -68,7 +68,7 @@ class Asked:
 
 def given_up(scan: Scan, error: InsituError, rows: int) -> DatabaseUnavailable:
     """What to tell whoever waits for a scan whose page was asked for too often."""
-    where = f"the range {format_range(scan.tokens)}"
+    where = scan.portion.name
     if isinstance(error, ServerError) and error.smaller_may_work:
         problem = f"{where} can't be read, not even {rows} rows at a time: {error}; {error.remedy}"
     else:

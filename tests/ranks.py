@@ -26,6 +26,7 @@ from insitu.topology import NodeId, Shard, ShardId
 from tests.memory import MemoryDatabase
 
 WAIT_SECONDS = 30.0
+BREAK = object()
 
 
 class Threads:
@@ -152,9 +153,14 @@ def train(
     epochs: int | None = 1,
     batch_size: int | None = 8,
     reporting: Sequence[Reporting] | None = None,
-    at_step: Callable[[Session, int], None] = lambda _session, _step: None,
+    at_step: Callable[[Session, int], object] = lambda _session, _step: None,
+    accumulate: int = 1,
+    script: Callable[[Session], object] | None = None,
 ) -> list[Ran]:
-    """Runs all ranks to their end; `at_step` sees every session before each of its steps."""
+    """Runs all ranks to their end; `at_step` sees every session before each of its steps, and
+    where it gives BREAK the loop is left there. Each update is made of `accumulate` batches.
+    `script` takes the place of the whole loop.
+    """
     threads = Threads(len(plan))
 
     def one(assignment: Assignment) -> Ran:
@@ -164,12 +170,29 @@ def train(
             commits = Commits(assignment, collective, ran.parameters)
             told = reporting[assignment.rank] if reporting else Reporting()
             ran.session = Session(assignment, collective, database, commits, told)
-            for batch in ran.session.batches(epochs, batch_size):
-                at_step(ran.session, batch.step)
+            if script:
+                script(ran.session)
+                ran.session.end()
+                return ran
+            waiting = 0
+
+            def update(session: Session = ran.session) -> None:
+                nonlocal waiting
+                ran.parameters.rows += waiting
+                waiting = 0
+                session.advance({"rows": 1})
+
+            for number, batch in enumerate(ran.session.batches(epochs, batch_size, update), 1):
+                if at_step(ran.session, batch.step) is BREAK:
+                    break
                 ran.batches.append(batch.table.column("id").to_pylist())
                 ran.rows_global.append(batch.rows_global)
-                ran.parameters.rows += batch.rows_global
-                ran.session.advance({"rows": batch.table.num_rows})
+                waiting += batch.rows_global
+                if number % accumulate:
+                    ran.session.advance(updated=False)
+                else:
+                    update()
+            ran.session.end()
         except Exception as error:  # noqa: BLE001 - handed to the test
             ran.error = error
             if not isinstance(error, Left):

@@ -27,7 +27,9 @@ WIDTH = 6
 
 @dataclass(frozen=True)
 class Case:
-    """Rows of each shard, and how to train on them."""
+    """Rows of each shard, and how to train on them: updates of `accumulate` batches each. `leaves`
+    are ranks that break out of their loop, with the batch of that step in hand or `after` it.
+    """
 
     sizes: tuple[int, ...]
     optimizer: str = "sgd"
@@ -36,6 +38,9 @@ class Case:
     norm: bool = False
     job: Assignment = field(default_factory=a_job)
     fails: str = ""
+    accumulate: int = 1
+    leaves: tuple[tuple[int, int], ...] = ()
+    after: bool = False
 
 
 @dataclass
@@ -133,14 +138,25 @@ def _steps(tf: Any, session: Any, case: Case, seen: Trained, rank: int) -> None:
 
     def loss_of(columns: Any) -> Any:
         error = (network(columns["x"], training=True)[:, 0] - columns["y"]) ** 2
+        if case.fails == "mean":
+            return tf.reduce_mean(error)
         return error if case.fails == "scalar" else tf.reduce_sum(error)
 
     seen.parameters.append(flat(network))
-    for batch in session.batches(case.epochs, case.batch_size):
+    last = dict(case.leaves).get(rank)
+    for number, batch in enumerate(session.batches(case.epochs, case.batch_size), 1):
+        if batch.step == last and not case.after:
+            break
         seen.ids.append(batch.arrow.column("id").to_pylist())
         seen.shapes.append(tuple(batch["x"].shape))
+        if number % case.accumulate:
+            session.accumulate(loss_of)
+            continue
         session.step(loss_of)
         seen.parameters.append(flat(network))
+        if batch.step == last and case.after:
+            break
+    seen.steps = session.steps if last else seen.steps
     seen.drifted = [float(v) for each in network.non_trainable_variables for v in each.numpy()]
 
 

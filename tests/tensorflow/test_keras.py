@@ -17,7 +17,7 @@ import insitu.keras
 from insitu.checkpoint import CommitLog, open_store
 from insitu.contract import Reporting
 from insitu.contract.assignment import Checkpoint
-from insitu.errors import ConfigurationError, InsituError, Left, UnsupportedType
+from insitu.errors import ConfigurationError, InsituError, Left, NoRows, UnsupportedType
 from insitu.keras.require import keras, refuse_many
 from insitu.progress import read_progress
 from tests.curves import curves
@@ -155,6 +155,65 @@ def test_validation_and_early_stopping_work_as_ever(training: Training) -> None:
     ends = [STEPS, 2 * STEPS]
     assert [step for step, _ in curves(store, training.folder, "val_loss")["generation-1"]] == ends
     assert len(curves(store, training.folder)["generation-1"]) == 2 * STEPS
+
+
+def test_a_fit_that_is_stopped_inside_of_an_epoch_commits_and_another_goes_on(
+    training: Training, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    whole = Training(tmp_path_factory.mktemp("whole"))
+    whole.fit(expected := whole.model())
+    training.every_steps = 0
+
+    def stop() -> None:
+        model.stop_training = True
+
+    training.fit(model := training.model(), callbacks=[at_batch(3, stop)])
+    assert training.step == 3
+    training.fit(model := training.model())
+    assert training.step == 2 * STEPS
+    assert weights(model) == pytest.approx(weights(expected), rel=1e-5)
+
+
+@pytest.mark.parametrize("crash_at", [4, 5, 6])
+def test_a_crash_in_the_middle_of_an_accumulation_loses_no_gradient(
+    training: Training, tmp_path_factory: pytest.TempPathFactory, crash_at: int
+) -> None:
+    def accumulating(each: Training) -> Any:
+        model = each.model()
+        adam = keras().optimizers.Adam(0.01, gradient_accumulation_steps=3)
+        model.compile(adam, "mse")
+        return model
+
+    def crash() -> None:
+        raise ZeroDivisionError
+
+    whole = Training(tmp_path_factory.mktemp("whole"))
+    whole.fit(expected := accumulating(whole))
+    training.every_steps = 1
+    with pytest.raises(ZeroDivisionError):
+        training.fit(accumulating(training), callbacks=at_batch(crash_at, crash))
+    assert training.step == crash_at - 1
+    training.fit(model := accumulating(training))
+    assert weights(model) == pytest.approx(weights(expected), rel=1e-5)
+
+
+def test_an_empty_table_is_said_to_be_empty(training: Training) -> None:
+    training.database = database(Case(sizes=(0, 0)))
+    with pytest.raises(NoRows, match="the table is empty"):
+        training.fit(training.model())
+
+
+def test_a_finished_fit_says_that_nothing_is_left(
+    training: Training, caplog: pytest.LogCaptureFixture
+) -> None:
+    training.fit(training.model(), epochs=1)
+    training.fit(training.model(), epochs=1)
+    assert "already has 1 epochs, and 1 were asked for: there is nothing left" in caplog.text
+
+
+def test_no_number_of_epochs_is_refused_by_its_name(training: Training) -> None:
+    with pytest.raises(ConfigurationError, match="epochs has to be a whole number"):
+        training.fit(training.model(), epochs=True)
 
 
 def test_the_readers_own_error_ends_fit(training: Training) -> None:

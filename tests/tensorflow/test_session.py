@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import insitu.tensorflow
+from insitu.checkpoint import CommitLog, open_store
 from insitu.contract.assignment import Checkpoint
 from tests.ranks import a_job, assignments
 from tests.tensorflow.cases import Case, Trained, alone, database, environ, train
@@ -84,6 +85,7 @@ def test_another_set_of_ranks_goes_on_where_one_stopped(
     ("fails", "says"),
     [
         ("scope", "64: variable '.*' was made outside of session.strategy.scope"),
+        ("mean", "64: the loss is a mean over this rank's rows"),
         ("scalar", r"64: the loss has the shape \(None,\): it has to be one number"),
     ],
 )
@@ -95,6 +97,43 @@ def test_a_script_that_cannot_work_is_told(fails: str, says: str) -> None:
 def assert_says(rank: Trained, says: str) -> None:
     with pytest.raises(AssertionError, match=says):
         raise AssertionError(rank.said)
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["with a batch", "after a step"])
+def test_a_rank_that_leaves_alone_ends_all_with_its_name(after: bool) -> None:
+    case = Case(sizes=(60, 60), leaves=((1, 2),), after=after)
+    for rank in run(train, 2, case):
+        assert_says(rank, "64: ranks disagree .*rank 0 .*, and rank 1 left its `with` block")
+
+
+def test_ranks_that_leave_together_commit_and_the_rest_is_trained_later(tmp_path: Path) -> None:
+    job = a_job(checkpoint=Checkpoint(store=tmp_path.as_uri()))
+    first = run(train, 2, Case(sizes=(60, 41), job=job, leaves=((0, 3), (1, 3))))
+    assert [(rank.said, rank.steps) for rank in first] == [("", 2), ("", 2)]
+    rest = run(train, 1, Case(sizes=(60, 41), job=replace(job, generation=2)))
+    assert (rest[0].parameters[0] == first[0].parameters[-1]).all()
+    assert Counter(chain(*steps_of(first), *steps_of(rest))) == Counter(range(101))
+
+
+@pytest.mark.parametrize("world_size", [1, 2])
+def test_an_update_of_several_batches_is_that_of_all_their_rows(world_size: int) -> None:
+    case = Case(sizes=(60, 36), batch_size=16, accumulate=3)
+    ranks = run(train, world_size, case)
+    batches = steps_of(ranks)
+    steps = [list(chain(*batches[at : at + 3])) for at in (0, 3)]
+    [single] = run(alone, 1, case, steps)
+    for rank in ranks:
+        assert not rank.said
+        for mine, expected in zip(rank.parameters, single, strict=True):
+            assert np.abs(mine - expected).max() <= 1e-6 * np.abs(expected).max()
+
+
+def test_a_job_that_ends_in_an_accumulation_ends_with_an_update(tmp_path: Path) -> None:
+    job = a_job(checkpoint=Checkpoint(store=tmp_path.as_uri()))
+    run(train, 1, Case(sizes=(60, 36), batch_size=16, accumulate=4, job=job))
+    commit = CommitLog(open_store(tmp_path.as_uri()), "job").newest().commit
+    assert commit
+    assert (commit.cursor.step, commit.cursor.epoch) == (2, 1)
 
 
 def used_before(rank: int, world_size: int, port: int, case: Case) -> Any:

@@ -29,7 +29,7 @@ def test_gradients_are_added_bucket_by_bucket() -> None:
         flat.mul_(2)
 
     add_gradients(parameters, double, bucket_bytes=28)
-    assert messages == [6 + 1 + 2, 4 + 0 + 2, 5 + 1]
+    assert messages == [6 + 1 + 2 + 1, 4 + 0 + 2, 5 + 1]
     for number, parameter in enumerate(parameters):
         assert parameter.grad is not None
         assert (parameter.grad == 2 * (number + 1)).all()
@@ -118,14 +118,20 @@ def test_an_exception_of_the_script_passes_through(tmp_path: Path) -> None:
 
 
 @contextmanager
-def session(folder: Path, network: nn.Module, **state: nn.Module) -> Iterator[insitu.torch.Session]:
+def session(
+    folder: Path,
+    network: nn.Module,
+    *,
+    moves: torch.optim.Optimizer | None = None,
+    **state: nn.Module,
+) -> Iterator[insitu.torch.Session]:
     """A rank alone with forty rows, by plain gradient descent."""
     shared = database(Case((30, 10)))
     job = assignments(shared, 1)[0]
     write_document(job, folder / "a.json")
     with insitu.torch.session(
         model=network,
-        optimizer=torch.optim.SGD(network.parameters(), lr=1.0),
+        optimizer=moves or torch.optim.SGD(network.parameters(), lr=1.0),
         state=state,
         environ=to_environ(job, folder / "a.json"),
         open_database=lambda _source: shared,

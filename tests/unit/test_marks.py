@@ -122,7 +122,7 @@ def test_a_shard_that_was_not_opened_again_is_committed_as_it_was() -> None:
 
 def test_changes_reach_all_ranks() -> None:
     taken = (Taken(S, 3, finished=False, changed=True), Taken(ShardId("u"), 1, finished=True))
-    share = Share(5, Remaining(2, exact=True), stop=False, taken=taken)
+    share = Share(5, Remaining(2, exact=True), taken=taken)
     exchange = Exchange(Alone(), [S, ShardId("t"), ShardId("u")], room=1)
     assert exchange(share) == [share]
 

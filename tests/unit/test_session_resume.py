@@ -61,7 +61,7 @@ def test_another_number_of_ranks_goes_on_from_the_last_commit(
 def test_asked_to_stop_all_commit_and_the_next_start_repeats_nothing(tmp_path: Path) -> None:
     def stop(session: Session, step: int) -> None:
         if step == 3:
-            session.stop()
+            session.leave()
 
     database = MemoryDatabase(table(40, 40))
     first = train(database, plan(database, 2, tmp_path), at_step=stop)

@@ -15,9 +15,10 @@ import numpy as np
 import pytest
 
 from insitu.contract import Assignment
+from insitu.contract.ports import free_port
 from insitu.errors import ConfigurationError, PeerLost
 from insitu.tensorflow.link import Link, pack, receive, unpack
-from insitu.tensorflow.meeting import free_port, join, own_address
+from insitu.tensorflow.meeting import join, own_address
 from tests.ranks import a_job
 
 

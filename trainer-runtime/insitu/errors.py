@@ -40,6 +40,10 @@ class DataChanged(InsituError):
     """The table changed under a running epoch, so the epoch can't be exact."""
 
 
+class NoRows(InsituError):
+    """There is nothing to train on: not one row was read in a whole epoch."""
+
+
 class UnsupportedType(InsituError):
     """A value that has no mapping to Arrow; `path` names the field, as in `val.address.street`."""
 
@@ -101,6 +105,7 @@ EXIT_CODES: tuple[tuple[type[InsituError], ExitCode], ...] = (
     (Left, ExitCode.LEFT),
     (DataLost, ExitCode.DATA),
     (DataChanged, ExitCode.DATA),
+    (NoRows, ExitCode.DATA),
     (UnsupportedType, ExitCode.DATA),
     (ProtocolError, ExitCode.DATA),
 )

@@ -19,6 +19,7 @@ def assignments(
     source: DataSource,
     store: str | None,
     master: tuple[str, int],
+    workers: tuple[tuple[str, int], ...] = (),
 ) -> tuple[Assignment, ...]:
     """One for each rank. `topology` must be one that the plan fits; `store` is a URL.
 
@@ -51,6 +52,7 @@ def assignments(
             on_data_change=str(spec.data.on_change),
             rows=record.rows,
             master=master,
+            workers=workers,
             training=training,
             checkpoint=checkpoint,
         )

@@ -16,9 +16,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import FrameType
 
-from insitu.api import ConditionType, Status
+from insitu.api import ConditionType, Framework, Status
 from insitu.api.status import CheckpointStatus
 from insitu.contract import Reporting, to_environ, write_document
+from insitu.contract.ports import free_port
 from insitu.databases import Database, DataSource, connect
 from insitu_operator.core.assignments import assignments
 from insitu_operator.core.decision import (
@@ -210,6 +211,7 @@ class _Run:
             source=prepared.source,
             store=prepared.store,
             master=(LOOPBACK, _free_port()),
+            workers=self._tensorflow_servers(record.plan.world_size),
         )
         base = base_environment(record.plan.world_size)
 
@@ -232,6 +234,14 @@ class _Run:
             )
 
         self._workers.bind(generation, start)
+
+    def _tensorflow_servers(self, count: int) -> tuple[tuple[str, int], ...]:
+        if self._prepared.job.spec.trainer.framework is not Framework.TENSORFLOW:
+            return ()
+        ports: set[int] = set()
+        while len(ports) < count:
+            ports.add(free_port())
+        return tuple((LOOPBACK, port) for port in sorted(ports))
 
     def _note_commit(self, workers: tuple[Worker, ...]) -> None:
         progress = newest(workers)

@@ -107,6 +107,11 @@ def to_environ(assignment: Assignment, document: Path) -> dict[str, str]:
     return environ
 
 
+def is_assigned(environ: Mapping[str, str]) -> bool:
+    """Whether an engine of Insitu set these variables, and not only their user."""
+    return bool(environ.get(_ASSIGNMENT))
+
+
 def own_names(kind: str) -> frozenset[str]:
     """The variables that `to_environ` gives each rank of a generation a value of its own for."""
     names = ALL.get(kind)

@@ -24,6 +24,14 @@ def format_tf_config(workers: Sequence[tuple[str, int]], rank: int) -> str:
     )
 
 
+def shared(workers: Sequence[tuple[str, int]], variable: str) -> str:
+    """The value for whoever puts a rank's number in the place of `variable`, as `$(RANK)`."""
+    text = format_tf_config(workers, 0)
+    head, number, tail = text.rpartition("0")
+    assert json.loads(f"{head}1{tail}")["task"]["index"] == int(number) + 1
+    return f"{head}{variable}{tail}"
+
+
 def format_addresses(workers: Sequence[tuple[str, int]]) -> list[str]:
     """Addresses as TensorFlow takes them: IPv6 in brackets."""
     return [f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in workers]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -15,10 +16,11 @@ from insitu.contract import Assignment, Reporting, from_environ
 from insitu.data.cursor import Cursor, Digests, Taken
 from insitu.data.stream import RankStream
 from insitu.databases import Database, DataSource, connect
-from insitu.errors import ConfigurationError, InsituError, Left
+from insitu.errors import ConfigurationError, InsituError, Left, NoRows
 from insitu.keras.require import keras, refuse_many
 from insitu.progress import ProgressFile
-from insitu.session.collective import Alone
+from insitu.session.arguments import chosen
+from insitu.session.collective import Alone, Wish
 from insitu.session.commits import Commits
 from insitu.session.process import stopped_by_sigterm, told_by_exit_code
 from insitu.session.speed import Speedometer
@@ -32,7 +34,9 @@ from insitu.tensorflow.require import tensorflow
 from insitu.tensorflow.state import TrainingState
 from insitu.topology import ShardId
 
+_log = logging.getLogger("insitu")
 Select = Callable[[Mapping[str, Any]], Any]
+_SAY = "give session({}=...)"
 _OURS = ("x", "y", "batch_size", "epochs", "initial_epoch", "steps_per_epoch", "shuffle")
 
 
@@ -40,6 +44,8 @@ class Session:
     """One training by `fit`. Made by `insitu.keras.session`.
 
     TensorFlow reads ahead, so the cursor follows the batches that Keras says it has trained on.
+    An optimizer with `gradient_accumulation_steps` keeps what waits in its own variables, and so
+    in each commit.
     """
 
     def __init__(
@@ -64,7 +70,8 @@ class Session:
         self._taken: Mapping[ShardId, Digests] = {}
         self._handed: deque[tuple[Taken, ...]] = deque()
         self._failed: InsituError | None = None
-        self._stopping = False
+        self._wish = Wish.GO_ON
+        self._model: Any = None
         self._speed = Speedometer()
         self._file = ProgressFile(reporting.progress)
 
@@ -85,15 +92,24 @@ class Session:
 
         Raises:
             ConfigurationError: the model can't be trained so, or an option is Insitu's to set.
+            NoRows: the table is empty.
             Left: asked to stop (SIGTERM); parameters and cursor are committed.
         """
         refuse_many(self._assignment.world_size, model)
         self._check(model, options)
+        self._model = model
         self._begin(model)
         callbacks = [Callback(self), *_as_list(options.pop("callbacks", None))]
         history = None
-        if self.cursor.rows and next(self._pass(), None) is None:
-            self.epoch_done()  # It was left after the last step of an epoch.
+        if self.cursor.rows and not self._rows_left():
+            self._end_epoch()  # It was left after the last step of an epoch.
+        if self.cursor.epoch >= self.epochs:
+            _log.warning(
+                "the newest commit already has %d epochs, and %d were asked for: there is nothing "
+                "left to train",
+                self.cursor.epoch,
+                self.epochs,
+            )
         while self.cursor.epoch < self.epochs:
             epoch = self.cursor.epoch
             history = self._fit(
@@ -123,8 +139,18 @@ class Session:
             self._commits.close()
 
     def stop(self) -> None:
-        """Asks to commit and leave after the batch that is under way."""
-        self._stopping = True
+        """Asks to commit and to end `fit` after the batch that is under way. The script goes on
+        behind it, and the job is complete when it ends.
+        """
+        self._wish = max(self._wish, Wish.FINISH)
+
+    def leave(self) -> None:
+        """Asks to commit and to leave after the batch that is under way.
+
+        Raises:
+            Left: there is none; everything is committed.
+        """
+        self._wish = Wish.LEAVE
         if self._speed.state == "done":
             raise Left(f"asked to stop after the last step, {self.cursor.step}")
 
@@ -141,7 +167,9 @@ class Session:
         self._speed.stepped(sum(each.rows for each in taken), metrics)
         self._kept.record(self.cursor.step, self._speed.scalars(self.cursor, metrics))
         every = self._assignment.checkpoint.every_steps
-        if self._stopping:
+        if self._wish is Wish.FINISH:
+            self._model.stop_training = True
+        if self._wish is Wish.LEAVE:
             self._speed.state = "leaving"
             self.commit()
             raise Left(f"asked to stop: left after step {self.cursor.step}")
@@ -150,7 +178,24 @@ class Session:
         self.report(at_once=self._speed.steps == 1)
 
     def epoch_done(self) -> None:
-        """Keras has come to the end of an epoch."""
+        """Keras has come to the end of an epoch, or was stopped inside of it."""
+        if self._model.stop_training and self._rows_left():
+            self.commit()
+            _log.warning(
+                "fit was stopped after step %d: %d of %d epochs are complete, and what was trained "
+                "is committed",
+                self.cursor.step,
+                self.cursor.epoch,
+                self.epochs,
+            )
+            return
+        self._end_epoch()
+
+    def _rows_left(self) -> bool:
+        with closing(self._pass()) as left:
+            return next(left, None) is not None
+
+    def _end_epoch(self) -> None:
         self._table.check_epoch(self.cursor.rows)
         self.cursor = self.cursor.next_epoch()
         self.commit()
@@ -207,6 +252,8 @@ class Session:
         self._taken = restored.taken if restored else {}
         self._speed.aim(self.epochs, self._assignment.rows or 0)
         self._table.check()
+        if self._feed.sample is None and not self._rows_left():
+            raise NoRows(f"the table is empty: epoch {self.cursor.epoch + 1} has not one row")
         self.report(at_once=True)
 
     def _fit(self, model: Any, data: Any, **options: Any) -> Any:
@@ -227,7 +274,7 @@ class Session:
             data = data.apply(tensorflow().data.experimental.assert_cardinality(left))
         return data
 
-    def _pass(self) -> Iterator[pa.RecordBatch]:
+    def _pass(self) -> Generator[pa.RecordBatch, None, None]:
         """From the cursor to the end of its epoch; Keras begins a new one for each epoch."""
         handed: deque[tuple[Taken, ...]] = deque()
         self._handed = handed
@@ -315,21 +362,12 @@ def session(
             TableCheck(assignment, Alone(), database),
             Reporting.from_environ(environ),
             reading,
-            _chosen("batch_size", batch_size, training.global_batch_size),
-            _chosen("epochs", epochs, training.epochs),
+            chosen("batch_size", batch_size, training.global_batch_size, _SAY.format("batch_size")),
+            chosen("epochs", epochs, training.epochs, _SAY.format("epochs")),
         )
         stack.callback(opened.close)
-        stack.enter_context(stopped_by_sigterm(opened.stop))
+        stack.enter_context(stopped_by_sigterm(opened.leave))
         yield opened
-
-
-def _chosen(argument: str, script: int | None, job: int | None) -> int:
-    value = job if script is None else script
-    if value is None:
-        raise ConfigurationError(f"nobody said {argument}: give session({argument}=...)")
-    if value < 1:
-        raise ConfigurationError(f"{argument} has to be 1 or more, not {value}")
-    return value
 
 
 def _as_list(callbacks: Any) -> list[Any]:

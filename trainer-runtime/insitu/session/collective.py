@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import json
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
@@ -87,23 +88,55 @@ def _error(kind: str, text: str) -> InsituError:
     return error
 
 
+class Wish(enum.IntEnum):
+    """What a rank asks of all ranks: the highest wish of any of them is granted."""
+
+    GO_ON = 0
+    #: Commit, and end the batches: the script has decided so.
+    FINISH = 1
+    #: Commit, and leave: the process was asked to, and the job is not over.
+    LEAVE = 2
+
+
+class Intent(enum.IntEnum):
+    """Where in its script a rank is. All ranks have to be at the same place."""
+
+    TAKE = 0
+    UPDATE = 1
+    END = 2
+
+    def __str__(self) -> str:
+        return _IN_WORDS[self]
+
+
+_IN_WORDS = {
+    Intent.TAKE: "asked for the next batch",
+    Intent.UPDATE: "went on to an update",
+    Intent.END: "left its `with` block",
+}
+
+
 class Share(NamedTuple):
-    """One rank's part of a step. `remaining` is what it has left after it; `stop` asks all ranks
-    to commit and leave.
-    """
+    """One rank's part of a step. `remaining` is what it has left after it."""
 
     rows: int
     remaining: Remaining
-    stop: bool
-    taken: tuple[Taken, ...]
+    wish: Wish = Wish.GO_ON
+    taken: tuple[Taken, ...] = ()
+    intent: Intent = Intent.TAKE
+
+
+#: Of a rank that takes no rows.
+NOTHING_LEFT = Remaining(0, exact=True)
 
 
 class Exchange:
     """Shares of all ranks in one all-gather of a fixed length, nearly always.
 
-    A message holds rows, rows remaining, whether that is exact, stop, the number of shards, and
-    four numbers a shard: its own, rows, finished, and changed. When a rank has used more shards
-    than there is room for, all ranks see it in the numbers, make room, and gather once more.
+    A message holds rows, rows remaining, whether that is exact, wish, intent, the number of
+    shards, and four numbers a shard: its own, rows, finished, and changed. When a rank has used
+    more shards than there is room for, all ranks see it in the numbers, make room, and gather once
+    more.
 
     Args:
         collective: The ranks.
@@ -111,7 +144,7 @@ class Exchange:
         room: Shards a rank can report in a first try.
     """
 
-    _HEAD = 5
+    _HEAD = 6
     _EACH = 4
 
     def __init__(self, collective: Collective, shards: Sequence[ShardId], room: int = 16) -> None:
@@ -123,7 +156,7 @@ class Exchange:
     def __call__(self, share: Share) -> list[Share]:
         """The shares of all ranks, in the order of ranks."""
         found = self._collective.all_gather(self._encode(share))
-        most = int(found[:, 4].max())
+        most = int(found[:, self._HEAD - 1].max())
         if most > self._room:
             self._room = most
             found = self._collective.all_gather(self._encode(share))
@@ -135,7 +168,8 @@ class Exchange:
             share.rows,
             share.remaining.rows,
             share.remaining.exact,
-            share.stop,
+            share.wish,
+            share.intent,
             len(share.taken),
         )
         flat = np.array([self._numbers(one) for one in share.taken[: self._room]], np.int64)
@@ -144,10 +178,10 @@ class Exchange:
         return message
 
     def _decode(self, message: Ints) -> Share:
-        rows, left, exact, stop, count = (int(value) for value in message[: self._HEAD])
+        rows, left, exact, wish, intent, count = (int(value) for value in message[: self._HEAD])
         used = message[self._HEAD : self._HEAD + self._EACH * count].reshape(-1, self._EACH)
         taken = tuple(self._taken(numbers) for numbers in used.tolist())
-        return Share(rows, Remaining(left, bool(exact)), bool(stop), taken)
+        return Share(rows, Remaining(left, bool(exact)), Wish(wish), taken, Intent(intent))
 
     def _numbers(self, taken: Taken) -> tuple[int, ...]:
         return (self._number[taken.shard], taken.rows, taken.finished, taken.changed)

@@ -9,6 +9,7 @@ from pydantic import TypeAdapter
 
 from insitu.columns import Shape
 from insitu.errors import ConfigurationError
+from insitu.session.agreement import refuse_ended
 from insitu.session.collective import Collective
 from insitu.topology import ShardId
 
@@ -49,10 +50,12 @@ def meet(collective: Collective, mine: Introduction) -> Meeting:
 
     Raises:
         ConfigurationError: two ranks belong to different jobs or generations, want different
-            epochs or batch sizes, read different columns, or read the same shard.
+            epochs or batch sizes, read different columns, or read the same shard; or a rank
+            ended its session instead.
         PeerLost: a rank went away.
     """
     messages = collective.all_gather_bytes(_INTRODUCTION.dump_json(mine))
+    refuse_ended(messages)
     everyone = [_INTRODUCTION.validate_json(message) for message in messages]
     first = everyone[0]
     for name in ("job", "generation", "epochs", "batch_size", "columns"):

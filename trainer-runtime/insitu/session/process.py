@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
@@ -9,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
 
-from insitu.errors import InsituError, exit_code
+from insitu.errors import ConfigurationError, InsituError, exit_code
 
 
 @contextmanager
@@ -40,3 +41,21 @@ def stopped_by_sigterm(stop: Callable[[], None]) -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+class Place:
+    """The process and the thread that something was made in."""
+
+    def __init__(self) -> None:
+        self._process = os.getpid()
+        self._thread = threading.get_ident()
+
+    def check(self, what: str) -> None:
+        """Raises `ConfigurationError` in any other process or thread: `what` can't be there."""
+        where = "process" if os.getpid() != self._process else "thread"
+        if where == "process" or threading.get_ident() != self._thread:
+            raise ConfigurationError(
+                f"{what} in another {where} than the one that opened the session: the ranks step "
+                "together there, so nothing else may take their batches. A DataLoader has no place "
+                "around them (its workers are processes): reading ahead is done already"
+            )

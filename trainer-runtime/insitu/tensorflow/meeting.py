@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import random
 import socket
 import time
 from collections.abc import Sequence
@@ -18,7 +17,6 @@ from insitu.tensorflow.link import Link, receive, send
 _RETRY_SECONDS: Final = 0.1
 _HELLO_SECONDS: Final = 5.0
 _HELLO_BYTES: Final = 4096
-_PORTS: Final = (20_000, 32_000)
 _FORMAT: Final = "insitu.link/1"
 
 
@@ -70,19 +68,6 @@ def own_address(assignment: Assignment) -> str:
     with socket.socket(family, kind) as way:
         way.connect(there)  # Sends nothing: the kernel only chooses a way.
         return str(way.getsockname()[0])
-
-
-def free_port(chance: random.Random | None = None) -> int:
-    """A port that nobody listens on now, on any of this machine's addresses.
-
-    It lies below those that systems give to outgoing connections, so that none of these takes it
-    before TensorFlow does.
-    """
-    chance = chance or random.SystemRandom()
-    while True:
-        port = chance.randrange(*_PORTS)
-        with contextlib.suppress(OSError), socket.create_server(("", port)):
-            return port
 
 
 def _host(host: str, port: int, mine: Hello, deadline: float) -> Sequence[socket.socket]:

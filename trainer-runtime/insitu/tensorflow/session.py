@@ -27,7 +27,7 @@ from insitu.tensorflow.patience import Patience
 from insitu.tensorflow.reading import Nulls, Reading, Shape
 from insitu.tensorflow.require import tensorflow
 from insitu.tensorflow.state import TrainingState, make_equal, read_into
-from insitu.tensorflow.step import LossOf, Step
+from insitu.tensorflow.step import Held, LossOf, Step
 from insitu.tensorflow.strategy import addresses, inner, make_strategy
 
 
@@ -35,7 +35,11 @@ class Session:
     """One rank's training. Made by `insitu.tensorflow.session`.
 
     Models and optimizers are made in `strategy.scope()` and handed to `keep`; a step is
-    `step(loss_of)`. A script with a loop of its own uses `strategy.run` and then `advance()`.
+    `step(loss_of)`. An update of several batches is `accumulate(loss_of)` for all but the last of
+    them. A script with a loop of its own uses `strategy.run` and then `advance()`.
+
+    Leaving the `with` block in good order, after a `break` too, commits what was updated; all
+    ranks have to leave after the same step, and `stop()` is how one of them brings that about.
     """
 
     def __init__(
@@ -58,6 +62,8 @@ class Session:
         self._form: Form | None = None
         self._loss: float | None = None
         self._steps: dict[LossOf, Step] = {}
+        self._held: Held | None = None
+        self._iterations = 0
 
     @property
     def rank(self) -> int:
@@ -108,6 +114,7 @@ class Session:
         state = TrainingState(tf.train.Checkpoint(**kept), lambda: make_equal(drifting, self._link))
         self._model, self._optimizer = model, optimizer
         self._run = self._start(state)
+        self._iterations = self._count_iterations()
 
     def batches(
         self,
@@ -132,12 +139,15 @@ class Session:
             nulls: What to take for nulls; see `Reading`.
 
         Raises:
-            ConfigurationError: nobody said how many, or a batch was not followed by a step.
+            ConfigurationError: nobody said how many, or a batch was not followed by a step; ranks
+                disagree.
+            NoRows: the table is empty.
             UnsupportedType: a column has no tensor; says which, and what to cast it to.
             Left: asked to stop (SIGTERM); parameters and cursor are committed.
         """
         reading = Reading(shapes or {}, cast or {}, nulls)
-        for batch in self._running.batches(epochs, batch_size):
+        self._held = None
+        for batch in self._running.batches(epochs, batch_size, self._last_update):
             if self._form is None:
                 self._form = Form(batch.table.schema, batch.shapes, reading)
             self._batch = Batch(batch.table, batch.rows_global, batch.epoch, batch.step, self._form)
@@ -155,6 +165,55 @@ class Session:
             ConfigurationError: the loss is no scalar, or there is no optimizer.
             PeerLost: another rank went away.
         """
+        self._hold(loss_of)
+        self._update(metrics)
+
+    def accumulate(self, loss_of: LossOf) -> None:
+        """Adds this batch to the next update, which is then one of all its rows: that of the
+        `step` which follows, at the latest the job's last. The batch is committed with that
+        update, so a crash before it repeats the batch.
+
+        Args:
+            loss_of: As for `step`, and the same function.
+
+        Raises:
+            ConfigurationError: as for `step`.
+        """
+        self._hold(loss_of)
+        self._batch = None
+        self._running.advance(updated=False)
+
+    def stop(self) -> None:
+        """Asks all ranks to commit and to end `batches()` after this step; one rank is enough.
+        The scripts go on behind their loops, and the job is complete when they end.
+        """
+        self._running.stop()
+
+    def advance(self, metrics: Mapping[str, float] | None = None) -> None:
+        """The batch is now part of the variables; commits when that is due.
+
+        A loop of one's own calls it once for each batch. Batches after which the optimizer that
+        was kept made no step count with its next one.
+
+        Args:
+            metrics: Numbers to show with the job's progress and to draw. They are this rank's;
+                nothing is added up. `loss` is there after `step`: the mean over this rank's rows.
+        """
+        before, self._iterations = self._iterations, self._count_iterations()
+        self._advance(metrics, updated=self._optimizer is None or before != self._iterations)
+
+    def log(self, **scalars: float) -> None:
+        """Shows numbers with the job's progress, and draws them in TensorBoard at the step made
+        last: `session.log(accuracy=0.97)`. All ranks may call it; those of rank 0 are drawn.
+        """
+        self._running.log({name: float(value) for name, value in scalars.items()})
+
+    def end(self) -> None:
+        """What `insitu.tensorflow.session` does when the `with` block is left in good order."""
+        if self._run is not None:
+            self._run.end()
+
+    def _hold(self, loss_of: LossOf) -> None:
         batch = self._current()
         assert self._form is not None
         if self._optimizer is None:
@@ -169,26 +228,38 @@ class Session:
                 self._form.spec,
                 self._patience,
             )
-        loss = self._steps[loss_of](batch.columns, batch.rows, batch.rows_global)
-        self._loss = self._loss if loss is None else loss
-        self.advance(metrics)
+        step = self._steps[loss_of]
+        if self._held is None:
+            self._held = Held(step)
+        if self._held.step is not step:
+            raise ConfigurationError(
+                "accumulate() was given another function for the loss before: all batches of one "
+                "update need the same"
+            )
+        self._held.add(batch.columns, batch.rows, batch.rows_global)
 
-    def advance(self, metrics: Mapping[str, float] | None = None) -> None:
-        """The batch is now part of the variables; commits when that is due.
+    def _update(self, metrics: Mapping[str, float] | None) -> None:
+        held, self._held = self._held, None
+        assert held is not None
+        if self.world_size > 1:  # A rank that left would be waited for in TensorFlow.
+            self._running.before_update()
+        held.step.update(held.gradients)
+        if held.rows:
+            self._loss = held.loss / held.rows
+        self._advance(metrics, updated=True)
 
-        Args:
-            metrics: Numbers to show with the job's progress and to draw. They are this rank's;
-                nothing is added up. `loss` is there after `step`: the mean over this rank's rows.
-        """
+    def _last_update(self) -> None:
+        if self._held is not None:
+            self._update(None)
+
+    def _advance(self, metrics: Mapping[str, float] | None, *, updated: bool) -> None:
         self._batch = None
         own = {} if self._loss is None else {"loss": self._loss}
-        self._running.advance({**own, **{name: float(v) for name, v in (metrics or {}).items()}})
+        shown = {**own, **{name: float(v) for name, v in (metrics or {}).items()}}
+        self._running.advance(shown, updated=updated)
 
-    def log(self, **scalars: float) -> None:
-        """Shows numbers with the job's progress, and draws them in TensorBoard at the step made
-        last: `session.log(accuracy=0.97)`. All ranks may call it; those of rank 0 are drawn.
-        """
-        self._running.log({name: float(value) for name, value in scalars.items()})
+    def _count_iterations(self) -> int:
+        return 0 if self._optimizer is None else int(self._optimizer.iterations.numpy())
 
     @property
     def _running(self) -> core.Session:
@@ -219,7 +290,8 @@ def session(
     environ: Mapping[str, str] | None = None,
     open_database: Callable[[DataSource], Database] = connect,
 ) -> Iterator[Session]:
-    """Joins the other ranks, and leaves in good order.
+    """Joins the other ranks, and leaves in good order: what was updated is committed, unless an
+    exception ends the `with` block.
 
         with insitu.tensorflow.session() as session:
             with session.strategy.scope():
@@ -266,10 +338,12 @@ def session(
                 Reporting.from_environ(environ),
             )
             stack.callback(run.close)
-            stack.enter_context(stopped_by_sigterm(run.stop))
+            stack.enter_context(stopped_by_sigterm(run.leave))
             return run
 
-        yield Session(tf, link, strategy, Patience(timeout_seconds), start)
+        opened = Session(tf, link, strategy, Patience(timeout_seconds), start)
+        yield opened
+        opened.end()
 
 
 def load(store: str, *, job: str, sequence: int | None = None, **objects: Any) -> Commit:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 from insitu.errors import ConfigurationError
@@ -31,7 +32,8 @@ class Step:
         patience: How long the sum over all ranks may take.
 
     Raises:
-        ConfigurationError: the loss is no single number, or depends on nothing that is trained.
+        ConfigurationError: the loss is no single number, is a mean, or depends on nothing that is
+            trained.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class Step:
         self._loss_of = loss_of
         self._trained = list(model.trainable_variables)
         self._used: list[Any] = []
+        self._mean = False
         self._gradients = tf.function(
             self._take_gradients, input_signature=[spec, tf.TensorSpec((), tf.int64)]
         )
@@ -61,26 +64,35 @@ class Step:
                 f"the loss has the shape {tuple(loss.shape)}: it has to be one number, the sum "
                 "over this rank's rows (tf.reduce_sum)"
             )
+        if self._mean:
+            raise ConfigurationError(
+                "the loss is a mean over this rank's rows: it has to be their sum (tf.reduce_sum). "
+                "The step divides by the rows of the whole batch"
+            )
         if not self._used:
             raise ConfigurationError("the loss depends on none of the model's trainable variables")
         self._update = tf.function(self._sum_and_update)
 
-    def __call__(self, columns: Mapping[str, Any], rows: int, rows_global: int) -> float | None:
-        """Returns the mean loss of this rank's rows, None where it has none.
+    def gradients(
+        self, columns: Mapping[str, Any], rows: int, rows_global: int
+    ) -> tuple[float, Sequence[Any]]:
+        """The loss of this rank's rows, and its part of the gradient of the batch's mean loss;
+        zeros where it has no rows.
+        """
+        tf = self._tf
+        if rows:
+            total, gradients = self._gradients(columns, tf.constant(rows_global, tf.int64))
+            return float(total), gradients
+        return 0.0, [tf.zeros(v.shape, inner(tf, v).dtype) for v in self._used]
+
+    def update(self, gradients: Sequence[Any]) -> None:
+        """Moves the variables along the sum of `gradients` over all ranks.
 
         Raises:
             PeerLost: another rank went away.
         """
-        tf = self._tf
-        loss: float | None = None
-        if rows:
-            total, gradients = self._gradients(columns, tf.constant(rows_global, tf.int64))
-            loss = float(total) / rows
-        else:
-            gradients = [tf.zeros(v.shape, inner(tf, v).dtype) for v in self._used]
-        with peers(tf, _ADDING):
+        with peers(self._tf, _ADDING):
             self._patience(lambda: self._update(gradients), _ADDING)
-        return loss
 
     def _take_gradients(self, columns: Mapping[str, Any], rows_global: Any) -> Any:
         tf = self._tf
@@ -88,6 +100,7 @@ class Step:
         sources = [own(inner(tf, variable))[0] for variable in self._trained]
         with tf.GradientTape() as tape:
             loss = tf.convert_to_tensor(self._loss_of(columns))
+            self._mean = loss.op.type == "Mean"  # It is being traced: there is a graph.
             mean = loss / tf.cast(rows_global, loss.dtype)
         found = tape.gradient(mean, sources)
         used = [gradient is not None for gradient in found]
@@ -98,3 +111,35 @@ class Step:
     def _sum_and_update(self, gradients: Any) -> None:
         total = add(self._tf, self._strategy, gradients)
         self._optimizer.apply_gradients(list(zip(total, self._used, strict=True)))
+
+
+@dataclass(slots=True)
+class Held:
+    """What the batches of one update add up to on this rank. `rows_global` are those of all ranks,
+    by which each batch's gradient is weighted.
+    """
+
+    step: Step
+    loss: float = 0.0
+    rows: int = 0
+    rows_global: int = 0
+    _sum: Sequence[Any] | None = None
+
+    def add(self, columns: Mapping[str, Any], rows: int, rows_global: int) -> None:
+        loss, gradients = self.step.gradients(columns, rows, rows_global)
+        if self._sum is None:
+            self._sum = gradients
+        else:
+            before = self.rows_global / (self.rows_global + rows_global)
+            self._sum = [
+                old * before + new * (1.0 - before)
+                for old, new in zip(self._sum, gradients, strict=True)
+            ]
+        self.loss += loss
+        self.rows += rows
+        self.rows_global += rows_global
+
+    @property
+    def gradients(self) -> Sequence[Any]:
+        """Of the mean loss over all rows of all batches."""
+        return self._sum or ()

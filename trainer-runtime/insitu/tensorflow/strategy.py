@@ -8,18 +8,23 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
-from insitu.contract import Assignment
+from insitu.contract import Assignment, is_assigned
+from insitu.contract.ports import free_port
 from insitu.contract.tf_config import Workers, format_addresses, read_tf_config
 from insitu.errors import ConfigurationError, PeerLost
 from insitu.tensorflow.link import Link
-from insitu.tensorflow.meeting import free_port, own_address
+from insitu.tensorflow.meeting import own_address
 
 #: TensorFlow may crash when a collective of its own runs into a time-out; see patience.py.
 _LAST_RESORT_SECONDS: Final = 3600.0
 
 
 def addresses(assignment: Assignment, link: Link, environ: Mapping[str, str]) -> Workers:
-    """Where TensorFlow's servers of all ranks listen: as TF_CONFIG says, else as they agree now.
+    """Where TensorFlow's servers of all ranks listen: as the assignment says, else as TF_CONFIG
+    does where nothing else says who the ranks are, else as they agree now.
+
+    In Kubernetes Insitu's own TF_CONFIG has host names, for scripts that use it by themselves.
+    A name may take a while to be known everywhere; the addresses that ranks agree on are known.
 
     Raises:
         ConfigurationError: TF_CONFIG is about other ranks than were assigned.
@@ -33,9 +38,10 @@ def addresses(assignment: Assignment, link: Link, environ: Mapping[str, str]) ->
                 f"TF_CONFIG says worker {index} of {len(workers)}, but this process was assigned "
                 f"rank {assignment.rank} of {assignment.world_size}"
             )
-        return workers
     if assignment.workers:
         return assignment.workers
+    if said is not None and not is_assigned(environ):
+        return said[0]
     mine = f"{own_address(assignment)}:{free_port()}"
     found = [each.decode().rpartition(":") for each in link.all_gather_bytes(mine.encode())]
     return tuple((host, int(port)) for host, _, port in found)
@@ -108,11 +114,18 @@ def peers(tf: Any, doing: str) -> Iterator[None]:
     try:
         yield
     except tf.errors.OpError as error:
-        if not isinstance(error, gone) and "ollective" not in str(error):
+        if not isinstance(error, gone) and not tells_of_lost(str(error)):
             raise
         raise PeerLost(
             f"another rank went away or stopped answering, while {doing}: {first_line(error)}"
         ) from error
+
+
+def tells_of_lost(text: str) -> bool:
+    """Whether an error of another class comes from a collective that a rank was lost in, and not
+    from ranks that give it tensors of different shapes: that is the script's own error.
+    """
+    return "ollective" in text and "mismatch" not in text.lower()
 
 
 def first_line(error: Exception) -> str:

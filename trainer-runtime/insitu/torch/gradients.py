@@ -14,25 +14,35 @@ BUCKET_BYTES = 25 << 20
 
 
 def add_gradients(
-    parameters: Sequence[Tensor], add: Callable[[Tensor], None], bucket_bytes: int = BUCKET_BYTES
-) -> None:
+    parameters: Sequence[Tensor],
+    add: Callable[[Tensor], None],
+    bucket_bytes: int = BUCKET_BYTES,
+    *,
+    when_left: Callable[[], None] = lambda: None,
+) -> bool:
     """Every `grad` becomes the sum over all ranks; None counts as zeros.
 
     A parameter that no rank has a gradient for keeps None, as it would in one process: an
     optimizer skips it, where zeros would still decay and move it. So each bucket ends with one
-    flag a parameter, added up like the rest.
+    flag a parameter, added up like the rest. The first bucket has one flag more: whether a rank
+    called `say_left` instead.
 
     Args:
         parameters: The same ones in the same order on every rank.
         add: Makes a tensor the sum over all ranks, in place.
         bucket_bytes: Gradients are sent in flat tensors of about this size.
+        when_left: Called where a rank makes no update but leaves; raises.
+
+    Returns:
+        Whether any rank has a gradient of any parameter.
 
     Raises:
         ConfigurationError: a gradient is sparse.
     """
-    for bucket in _buckets(parameters, bucket_bytes):
+    any_used = False
+    for first, bucket in enumerate(_buckets(parameters, bucket_bytes)):
         ends = list(itertools.accumulate(parameter.numel() for parameter in bucket))
-        flat = bucket[0].new_zeros(ends[-1] + len(bucket), requires_grad=False)
+        flat = _empty(bucket, with_left=not first)
         parts = [flat[start:end] for start, end in itertools.pairwise([0, *ends])]
         flags = flat[ends[-1] :]
         for number, parameter in enumerate(bucket):
@@ -47,6 +57,9 @@ def add_gradients(
             flags[number] = 1
         add(flat)
         used = flags.tolist()
+        if not first and used.pop():
+            when_left()
+        any_used = any_used or any(used)
         for number, parameter in enumerate(bucket):
             if not used[number]:
                 continue
@@ -55,6 +68,25 @@ def add_gradients(
                 parameter.grad = total.clone()
             else:
                 parameter.grad.copy_(total)
+    return any_used
+
+
+def say_left(
+    parameters: Sequence[Tensor],
+    add: Callable[[Tensor], None],
+    bucket_bytes: int = BUCKET_BYTES,
+) -> None:
+    """Answers the ranks that are in `add_gradients`: this one makes no update, but leaves."""
+    for bucket in _buckets(parameters, bucket_bytes)[:1]:
+        flat = _empty(bucket, with_left=True)
+        flat[-1] = 1
+        add(flat)
+
+
+def _empty(bucket: Sequence[Tensor], *, with_left: bool) -> Tensor:
+    """Room for all gradients of a bucket and their flags."""
+    length = sum(parameter.numel() for parameter in bucket) + len(bucket) + with_left
+    return bucket[0].new_zeros(length, requires_grad=False)
 
 
 def broadcast(tensors: Iterable[Tensor], send: Callable[[Tensor], None]) -> None:

@@ -31,7 +31,8 @@ class Group:
             once.
 
     Raises:
-        ConfigurationError: the group the script has made is another one than was assigned.
+        ConfigurationError: the group the script has made is another one than was assigned, or
+            can't pass on tensors of the CPU, as row counts and messages are.
         PeerLost: not all ranks came.
     """
 
@@ -54,6 +55,7 @@ class Group:
                     f"the script's process group has rank {found[0]} of {found[1]}, but this "
                     f"process was assigned rank {rank} of {world_size}"
                 )
+            _check_backend(str(distributed.get_backend_config()))
         elif world_size > 1:
             self._join(master, join_seconds, timeout_seconds)
             self._mine = True
@@ -132,12 +134,50 @@ class Group:
             )
 
 
+def _check_backend(config: str) -> None:
+    """`config` is like `cpu:gloo,cuda:nccl`."""
+    if not any(part.startswith("cpu:") for part in config.split(",")):
+        raise ConfigurationError(
+            f"the script's process group ({config}) has no backend for the CPU, and ranks tell "
+            "each other their row counts there: init_process_group('cpu:gloo,cuda:nccl'), or "
+            "leave the group to the session"
+        )
+
+
+#: Of errors that gloo tells as plain RuntimeErrors, when a rank is gone or silent.
+_LOST = (
+    "closed by peer",
+    "connection reset",
+    "connection refused",
+    "connection timed out",
+    "broken pipe",
+    "timed out waiting",
+    "timeout",
+    "socket closed",
+    "not connected",
+    "unreachable",
+    "connectfullmesh",
+)
+
+
+def means_lost(error: Exception) -> bool:
+    """Whether another rank went away or fell silent; anything else is this script's own error."""
+    if isinstance(error, (TimeoutError, ConnectionError)):
+        return True
+    if isinstance(error, (distributed.DistNetworkError, distributed.DistStoreError)):
+        return True
+    text = str(error).lower()
+    return any(words in text for words in _LOST)
+
+
 @contextmanager
 def _peers(doing: str) -> Iterator[None]:
-    """A collective that fails means that another rank is gone; torch says so in several ways."""
+    """A collective that fails because another rank is gone; torch says so in several ways."""
     try:
         yield
     except (RuntimeError, TimeoutError, ConnectionError) as error:
+        if not means_lost(error):
+            raise
         reason = str(error).strip().splitlines()
         raise PeerLost(
             f"another rank went away or stopped answering, while {doing}: "

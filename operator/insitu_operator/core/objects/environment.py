@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from insitu.api import TrainingJob
-from insitu.contract import Assignment, Reporting, credential_names, own_names, to_environ
+from insitu.api import Framework, TrainingJob
+from insitu.contract import (
+    Assignment,
+    Reporting,
+    credential_names,
+    own_names,
+    tf_config,
+    to_environ,
+)
 from insitu.databases import DataSource
 from insitu.topology import DatabaseNode, NodeId
 from insitu_operator.core.objects.mounts import DOCUMENT, SCRATCH, TOKEN, in_pod
-from insitu_operator.core.objects.names import INDEX, VARIABLE, master
+from insitu_operator.core.objects.names import INDEX, VARIABLE, master, workers
 from insitu_operator.core.objects.owners import Json
 from insitu_operator.core.objects.quantities import quantity
 from insitu_operator.core.objects.settings import TrainerSettings
@@ -50,7 +57,15 @@ def _insitus(
     for name in sorted(own_names(source.kind)):
         annotation = INDEX if name == "RANK" else VARIABLE + name
         found[name] = _field(name, annotation)
-    return found | _credentials(job) | _store(job)
+    return found | _tf_config(job, record) | _credentials(job) | _store(job)
+
+
+def _tf_config(job: TrainingJob, record: Record) -> dict[str, Json]:
+    """The same text in all pods, in which Kubernetes puts each pod's own rank: after `RANK`."""
+    if job.spec.trainer.framework is not Framework.TENSORFLOW:
+        return {}
+    all_ranks = workers(job.metadata.name, record.generation, record.plan.world_size)
+    return {tf_config.NAME: _plain(tf_config.NAME, tf_config.shared(all_ranks, "$(RANK)"))}
 
 
 def _any_rank(job: TrainingJob, record: Record, source: DataSource) -> Assignment:

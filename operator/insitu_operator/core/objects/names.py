@@ -33,6 +33,9 @@ FIELD_MANAGER = "insitu-operator"
 MASTER_PORT = 29500
 """Each pod has an address of its own, so the port needs no choice."""
 
+WORKER_PORT = 2222
+"""Where `TF_CONFIG` says that each worker of TensorFlow listens."""
+
 _DNS_LABEL = 63
 _LARGEST_INDEX = "-9999"
 
@@ -59,6 +62,13 @@ def plan_map_name(job: str) -> str:
 def service_name(job: str) -> str:
     """Of the headless Service that gives each rank a host name."""
     return f"{job}-trainers"
+
+
+def workers(job: str, generation: int, count: int) -> tuple[tuple[str, int], ...]:
+    """Host names of all ranks, as the pods of the job's namespace resolve them, and their ports."""
+    ranks = range(count)
+    name, service = batch_job_name(job, generation), service_name(job)
+    return tuple((f"{name}-{rank}.{service}", WORKER_PORT) for rank in ranks)
 
 
 def master(job: str, generation: int) -> tuple[str, int]:

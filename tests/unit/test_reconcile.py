@@ -135,6 +135,24 @@ class TestEnding:
         assert scene.last.requeue_after == 60
         assert scene.wait(60).tick().did(DeleteJob) == 1
 
+    @pytest.mark.parametrize("code", [0, ExitCode.CONFIGURATION], ids=["complete", "failed"])
+    def test_the_pass_that_ends_it_asks_for_the_one_that_deletes_it(self, code: int) -> None:
+        scene = Scene(ttlSecondsAfterFinished=100).started()
+        for rank in range(3):
+            scene.ends(rank, code)
+        scene.tick()
+        assert scene.job.status.completion_time == scene.now
+        assert scene.last
+        assert scene.last.requeue_after == 100
+
+    def test_a_job_whose_time_to_live_is_over_waits_for_its_ranks_without_asking_again(
+        self,
+    ) -> None:
+        scene = Scene(ttlSecondsAfterFinished=1).started().ends(0, ExitCode.CONFIGURATION).tick()
+        decision = scene.wait(2).decide()
+        assert not any(isinstance(action, DeleteJob) for action in decision.actions)
+        assert decision.requeue_after is None
+
 
 class TestFailing:
     @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from insitu_operator.core.decision import Decision, Step
 from insitu_operator.core.observed import Observed, State
 from insitu_operator.core.policies.change import topology_changed
 from insitu_operator.core.policies.deadlines import all_running, overdue, seconds_to_next
-from insitu_operator.core.policies.ending import completed, finished
+from insitu_operator.core.policies.ending import completed, finished, time_to_live
 from insitu_operator.core.policies.gang import started
 from insitu_operator.core.policies.loss import CONFIRM_SECONDS, rows_lost
 from insitu_operator.core.policies.restart import restarted
@@ -35,7 +35,11 @@ def reconcile(observed: Observed, now: datetime) -> Decision:
     status = write_status(world, step)
     # Deadlines count from times that only the new status may have.
     written = replace(observed, job=observed.job.model_copy(update={"status": status}))
-    return Decision(step.actions, status, _requeue(World(written, now), step))
+    requeue_after = _requeue(World(written, now), step)
+    if status.completion_time and not observed.job.status.completion_time:
+        # The pass that ends a job may be the last one that any event asks for.
+        requeue_after = _sooner(requeue_after, time_to_live(World(written, now)))
+    return Decision(step.actions, status, requeue_after)
 
 
 def _running(world: World) -> Step:
@@ -82,4 +86,8 @@ def _requeue(world: World, step: Step) -> float | None:
         times.append(seconds_to_next(world))
         if world.missing_rows:
             times.append(CONFIRM_SECONDS)
+    return _sooner(*times)
+
+
+def _sooner(*times: float | None) -> float | None:
     return min((t for t in times if t is not None), default=None)

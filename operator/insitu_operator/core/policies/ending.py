@@ -18,9 +18,11 @@ def finished(world: World) -> Step | None:
     assert failed is not None
     complete = world.status.is_true(ConditionType.COMPLETE)
     actions = clear_out(world, "the job has ended")
-    remaining = _time_to_live(world)
-    if remaining == 0.0 and not world.living:
-        actions = (*actions, DeleteJob())
+    remaining = time_to_live(world)
+    if remaining == 0.0:
+        remaining = None  # The last rank to leave, or the deletion, is an event of its own.
+        if not world.living:
+            actions = (*actions, DeleteJob())
     return Step(
         doing=Reason.SUCCEEDED if complete else failed.reason,
         message="" if complete else failed.message,
@@ -65,7 +67,8 @@ def stop(world: World, grace_seconds: float, why: str) -> tuple[StopWorkers, ...
     return (StopWorkers(max(unasked), grace_seconds, why),) if unasked else ()
 
 
-def _time_to_live(world: World) -> float | None:
+def time_to_live(world: World) -> float | None:
+    """Seconds until a job that has ended is deleted; None for one that stays or has not ended."""
     ttl, ended = world.spec.ttl_seconds_after_finished, world.status.completion_time
     if ttl is None or ended is None:
         return None

@@ -138,6 +138,8 @@ class Actions:
             memory.doubt()
             raise LookAgain(str(problem)) from problem
         memory.remember(record, made)
+        # Somebody may have deleted it since; the ranks of a new generation need it to meet.
+        memory.has_service = False
 
     async def _places(self, scene: Scene, count: int) -> None:
         job, memory, record = scene.job, scene.memory, scene.record

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
+
+import pytest
 
 from insitu_operator.core.decision import BindWorkers
 from insitu_operator.core.observed import State, Worker
 from insitu_operator.core.reconcile import reconcile
-from tests.unit.backends import Pods
+from tests.unit.backends import Backend, Pods, Processes
 from tests.unit.job_builders import Scene
 
 
@@ -42,6 +45,17 @@ class TestInACluster:
         assert (scene.doing, scene.backend.all()) == ("Suspended", ())
         scene.wait(5).suspend(False).cannot_read().settle()
         scene.wait(5).read().settle()
+        assert (scene.doing, scene.generation) == ("Running", 2)
+        assert scene.job.status.restarts == 0
+
+    @pytest.mark.parametrize("backend", [Processes, Pods])
+    def test_resuming_before_the_ranks_have_left_counts_as_nothing(
+        self, backend: Callable[[], Backend]
+    ) -> None:
+        scene = Scene(backend(), failurePolicy={"disruptionLimit": 0}).started().wait(5)
+        scene.suspend().tick().suspend(False).tick()
+        assert scene.doing in ("Stopping", "Suspended")
+        scene.settle().again().settle()
         assert (scene.doing, scene.generation) == ("Running", 2)
         assert scene.job.status.restarts == 0
 

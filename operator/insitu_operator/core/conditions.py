@@ -28,7 +28,7 @@ def conditions(world: World, step: Step) -> tuple[Condition, ...]:
         ConditionType.PLANNED: _planned(world, step),
         ConditionType.PODS_SCHEDULED: _scheduled(world, step),
         ConditionType.RUNNING: _running(world, step),
-        ConditionType.SUSPENDED: _suspended(step),
+        ConditionType.SUSPENDED: _suspended(world, step),
         **_ends(step),
         **_kstatus(world, step),
     }
@@ -103,9 +103,11 @@ def _running(world: World, step: Step) -> _Fact:
     return _Fact(_no(), step.doing, step.message)
 
 
-def _suspended(step: Step) -> _Fact:
+def _suspended(world: World, step: Step) -> _Fact:
     if step.doing is Reason.SUSPENDED:
         return _Fact(ConditionStatus.TRUE, Reason.SUSPENDED, step.message)
+    if step.doing is Reason.STOPPING and (world.spec.suspend or world.suspending):
+        return _Fact(_no(), Reason.STOPPING, step.message)
     return _Fact(_no(), Reason.NOT_SUSPENDED)
 
 

@@ -7,7 +7,15 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
 
-from insitu.api import ConditionType, OnChange, Spec, Status
+from insitu.api import (
+    Condition,
+    ConditionStatus,
+    ConditionType,
+    OnChange,
+    Reason,
+    Spec,
+    Status,
+)
 from insitu.topology import Topology
 from insitu_operator.core import fit
 from insitu_operator.core.observed import Observed, State, Worker
@@ -125,7 +133,7 @@ class World:
     def let_go(self) -> bool:
         """The ranks of the recorded plan are gone on purpose, which is no failure.
 
-        Either a suspension has cleared them away, and it may have been lifted since; or there is
+        Either a suspension has told them to leave, and it may have been lifted since; or there is
         no status that tells of them, because the plan is an earlier run's.
         """
         held = self.status.condition(ConditionType.SUSPENDED)
@@ -135,7 +143,24 @@ class World:
             held is None
             or self.status.is_true(ConditionType.SUSPENDED)
             or held.last_transition_time > self.record.at
+            or self._told_to_leave(held)
         )
+
+    @property
+    def suspending(self) -> bool:
+        """Whether the ranks have been told to leave for a suspension, and have not all left.
+
+        True also where the suspension was lifted meanwhile: it is carried out to its end first,
+        since ranks that were told to leave can't be called back.
+        """
+        held = self.status.condition(ConditionType.SUSPENDED)
+        return held is not None and bool(self.current) and self._told_to_leave(held)
+
+    def _told_to_leave(self, held: Condition) -> bool:
+        """Whether `held` says so of the ranks of the recorded plan, and not of earlier ones."""
+        if self.status.generation != self.generation:
+            return False
+        return held.status is ConditionStatus.TRUE or held.reason is Reason.STOPPING
 
     @property
     def grace_seconds(self) -> float:

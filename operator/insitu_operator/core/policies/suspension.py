@@ -10,7 +10,7 @@ from insitu_operator.core.world import World
 
 def suspended(world: World) -> Step | None:
     """Once all have left they are cleared away, so that resuming counts as no restart."""
-    if not world.spec.suspend:
+    if not (world.spec.suspend or world.suspending):
         return None
     actions: tuple[Action, ...] = clear_out(world, "the job is suspended")
     if world.living:

@@ -109,6 +109,49 @@ class TestRunning:
         assert found.reason == "node node-2 does not answer"
 
 
+SIDECARS: dict[str, Json] = {
+    "runs": {"running": {"startedAt": "2026-01-01T11:00:00Z"}},
+    "ended well": {"terminated": {"exitCode": 0, "finishedAt": "2026-01-01T11:59:55Z"}},
+    "was killed": {"terminated": {"exitCode": 137, "finishedAt": "2026-01-01T11:59:55Z"}},
+}
+
+
+def with_sidecar(thing: Json, state: Json, phase: str) -> Json:
+    """The pod with a container that a webhook put before the trainer's."""
+    thing["spec"]["containers"].insert(0, {"name": "istio-proxy", "image": "proxy:1"})
+    thing["status"]["containerStatuses"].insert(0, {"name": "istio-proxy", "state": state})
+    thing["status"]["phase"] = phase
+    return thing
+
+
+class TestSidecar:
+    """Only the trainer's own container says how its rank is, wherever it stands in the list."""
+
+    @pytest.mark.parametrize("state", SIDECARS.values(), ids=SIDECARS)
+    def test_a_trainer_that_runs_runs(self, state: Json) -> None:
+        found = seen(with_sidecar(running(), state, "Running"))
+        assert (found.state, found.lingering) == (State.RUNNING, False)
+
+    @pytest.mark.parametrize("code", [0, 1])
+    def test_the_trainers_end_is_seen_while_the_sidecar_runs(self, code: int) -> None:
+        found = seen(with_sidecar(ended(code, memory="1Gi"), SIDECARS["runs"], "Running"))
+        assert found.state is (State.FAILED if code else State.SUCCEEDED)
+        assert (found.exit_code, found.disrupted, found.lingering) == (code, False, True)
+
+    @pytest.mark.parametrize(
+        ("code", "sidecar", "phase"),
+        [(0, "was killed", "Failed"), (1, "ended well", "Failed"), (0, "ended well", "Succeeded")],
+    )
+    def test_the_sidecars_end_changes_nothing(self, code: int, sidecar: str, phase: str) -> None:
+        found = seen(with_sidecar(ended(code), SIDECARS[sidecar], phase))
+        assert found.state is (State.FAILED if code else State.SUCCEEDED)
+        assert (found.exit_code, found.lingering) == (code, False)
+
+    def test_the_trainers_own_image_is_named(self) -> None:
+        thing = with_sidecar(blocked("ErrImagePull", "not found"), SIDECARS["runs"], "Pending")
+        assert seen(thing).reason == "image trainer:1 can't be pulled: not found"
+
+
 class TestEnded:
     def test_success_is_success(self) -> None:
         found = seen(ended(0, "Completed"))

@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import pytest
 
-from insitu_operator.core.decision import BindWorkers
+from insitu_operator.core.decision import BindWorkers, StopWorkers
 from insitu_operator.core.observed import State, Worker
 from insitu_operator.core.reconcile import reconcile
 from tests.unit.backends import Backend, Pods, Processes
@@ -47,6 +47,15 @@ class TestInACluster:
         scene.wait(5).read().settle()
         assert (scene.doing, scene.generation) == ("Running", 2)
         assert scene.job.status.restarts == 0
+
+    def test_a_job_that_ends_ends_the_pods_that_a_sidecar_keeps(self) -> None:
+        scene = Scene(Pods()).started()
+        for rank in range(3):
+            scene.ends(rank, 0)
+            scene.workers[rank] = replace(scene.workers[rank], lingering=rank == 1)
+        scene.tick()
+        assert scene.doing == "Complete"
+        assert scene.did(StopWorkers) == 1
 
     @pytest.mark.parametrize("backend", [Processes, Pods])
     def test_resuming_before_the_ranks_have_left_counts_as_nothing(

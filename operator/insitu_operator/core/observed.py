@@ -37,7 +37,8 @@ class Worker:
     makes its exit code meaningless. `disrupted` says that it ended through its machine or by
     somebody's order, not by itself. `heard` says that it has sent a heartbeat. `reason` is why it
     does not run, in words. A worker whose machine is lost counts as failed and disrupted; at
-    `lost_at` one that was asked to leave will, if it has not left by then.
+    `lost_at` one that was asked to leave will, if it has not left by then. `lingering` says that
+    its trainer has ended, and that others beside it keep its pod running.
     """
 
     rank: int
@@ -54,6 +55,7 @@ class Worker:
     reason: str = ""
     progress: Progress | None = None
     lost_at: datetime | None = None
+    lingering: bool = False
 
     @property
     def living(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from insitu_operator.core.objects.names import CONTAINER
 from insitu_operator.core.objects.owners import Json
 
 # The kubelet says the one after a try and the other until the next, with the same cause.
@@ -85,5 +86,6 @@ def _parts(pod: Json) -> str:
 
 
 def _container(pod: Json) -> Json:
-    container: Json = pod["spec"]["containers"][0]
-    return container
+    """The trainer's; admission webhooks may have put others before it."""
+    found: list[Json] = pod["spec"]["containers"]
+    return next(each for each in found if each["name"] == CONTAINER)

@@ -14,13 +14,12 @@ from insitu.databases import DataSource
 from insitu.errors import ConfigurationError
 from insitu_operator.core.objects.environment import environment
 from insitu_operator.core.objects.mounts import SOURCE, volume_mounts, volumes
-from insitu_operator.core.objects.names import GATE, batch_job_name, service_name
+from insitu_operator.core.objects.names import CONTAINER, GATE, batch_job_name, service_name
 from insitu_operator.core.objects.owners import Json, labels, metadata
 from insitu_operator.core.objects.settings import TrainerSettings
 from insitu_operator.core.objects.taints import Taint, tolerated
 from insitu_operator.core.record import Record
 
-CONTAINER = "trainer"
 USER_ID = 10001
 LOST_SECONDS = 30
 """How long a pod stays on a machine that nobody hears of; the ranks beside it can't go on."""

@@ -28,6 +28,9 @@ INDEX = "batch.kubernetes.io/job-completion-index"
 HOSTNAME = "kubernetes.io/hostname"
 """The label of a machine that pods are bound by; its value need not be the machine's name."""
 
+CONTAINER = "trainer"
+"""The trainer's own container, among those that admission webhooks may add to its pod."""
+
 FIELD_MANAGER = "insitu-operator"
 
 MASTER_PORT = 29500

@@ -11,6 +11,7 @@ from insitu.progress import Heartbeat
 from insitu_operator.core.objects.containers import blocked, why_ended
 from insitu_operator.core.objects.machines import NodeState
 from insitu_operator.core.objects.names import (
+    CONTAINER,
     GATE,
     GENERATION,
     INDEX,
@@ -113,6 +114,7 @@ class _Pod:
             heard=heartbeat is not None,
             reason=self.reason,
             progress=heartbeat.progress if heartbeat else None,
+            lingering=ended and not self.lost and self.others_run,
             lost_at=None if ended or self.leaving is None else self.overdue_at,
         )
 
@@ -137,9 +139,19 @@ class _Pod:
 
     @cached_property
     def container(self) -> Json:
-        """Status of the trainer's container; empty before the kubelet made one."""
+        """Status of the trainer's container; empty before the kubelet made one.
+
+        Others may stand before it: admission webhooks add containers of their own.
+        """
         found: list[Json] = self.status.get("containerStatuses") or []
-        return found[0] if found else {}
+        return next((each for each in found if each["name"] == CONTAINER), {})
+
+    @property
+    def others_run(self) -> bool:
+        """Whether containers beside the trainer's have yet to end."""
+        found: list[Json] = self.status.get("containerStatuses") or []
+        others = [each.get("state") or {} for each in found if each["name"] != CONTAINER]
+        return _phase(self.pod) == "Running" and any("terminated" not in each for each in others)
 
     @property
     def container_state(self) -> Json:
@@ -170,14 +182,15 @@ class _Pod:
 
     @cached_property
     def state(self) -> State:
+        """By the trainer's own container: the phase of its pod is that of all its containers."""
+        ended = self.container_state.get("terminated")
+        if ended and not self.lost:
+            return State.SUCCEEDED if ended.get("exitCode") == 0 else State.FAILED
         phase = _phase(self.pod)
         if phase == "Succeeded":
             return State.SUCCEEDED
         if phase == "Failed" or self.lost:
             return State.FAILED
-        ended = self.container_state.get("terminated")
-        if ended:
-            return State.SUCCEEDED if ended.get("exitCode") == 0 else State.FAILED
         return State.RUNNING if "running" in self.container_state else State.STARTING
 
     @cached_property

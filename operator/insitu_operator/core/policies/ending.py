@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import timedelta
 
 from insitu.api import ConditionType, Reason
 from insitu_operator.core.decision import Action, CreateWorkers, DeleteJob, Step, StopWorkers
-from insitu_operator.core.observed import State
+from insitu_operator.core.observed import State, Worker
 from insitu_operator.core.world import World
 
 
@@ -44,6 +45,7 @@ def completed(world: World) -> Step | None:
     return Step(
         doing=Reason.SUCCEEDED,
         message=f"all {record.plan.world_size} ranks ended their work",
+        actions=clear_out(world, "the job has ended"),
         complete=True,
     )
 
@@ -54,8 +56,9 @@ def failure(world: World, reason: Reason, message: str) -> Step:
 
 
 def clear_out(world: World, why: str) -> tuple[Action, ...]:
-    """Stops what lives and was not asked yet, and takes the waiting places away."""
-    actions: list[Action] = list(stop(world, world.grace_seconds, why))
+    """Stops what lives or lingers and was not asked yet, and takes the waiting places away."""
+    staying = (*world.living, *(w for w in world.current if w.lingering))
+    actions: list[Action] = list(_stop(staying, world.grace_seconds, why))
     if world.waiting:
         actions.append(CreateWorkers(0))
     return tuple(actions)
@@ -63,7 +66,11 @@ def clear_out(world: World, why: str) -> tuple[Action, ...]:
 
 def stop(world: World, grace_seconds: float, why: str) -> tuple[StopWorkers, ...]:
     """One action for all that live, of whatever generation; none if all have been asked."""
-    unasked = [w.generation or 0 for w in world.living if not w.stopping]
+    return _stop(world.living, grace_seconds, why)
+
+
+def _stop(workers: Iterable[Worker], grace_seconds: float, why: str) -> tuple[StopWorkers, ...]:
+    unasked = [w.generation or 0 for w in workers if not w.stopping]
     return (StopWorkers(max(unasked), grace_seconds, why),) if unasked else ()
 
 

@@ -163,9 +163,12 @@ def test_the_schema_is_about_every_value() -> None:
 def test_the_definition_and_jobs_outlive_the_release(chart: Chart) -> None:
     said = chart.install()
     assert f"kubectl -n {chart.space.name} apply -f job.yaml" in said
+    assert "No registry was given" in said
+    assert "insitu-operator:0.1.0" in said
     wait_established(chart.space.cluster)
     chart.space.cluster.wait(lambda: submitted(chart.space))
-    chart.upgrade("--set", "logLevel=debug")
+    said = chart.upgrade("--set", "images.registry=registry.example.org/insitu")
+    assert "No registry was given" not in said
     assert chart.jobs() == ["digits"]
     chart.uninstall()
     assert chart.jobs() == ["digits"]

@@ -176,6 +176,11 @@ class Controller:
         now = self._clock()
         observed, scene = await self._gather(job, memory, pods, look, now)
         decision = reconcile(observed, now)
+        if decision.actions and not job.status.conditions:
+            # A watch that is older than the definition of TrainingJob leaves out fields that came
+            # with a newer one. The answer to the first status has all of them, so nothing is
+            # started before it.
+            decision = replace(decision, actions=(), requeue_after=0.0)
         try:
             for action in decision.actions:
                 await self._actions.do(scene, action)

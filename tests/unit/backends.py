@@ -150,13 +150,13 @@ def ended(worker: Worker, code: int, now: datetime) -> Worker:
 def _running(worker: Worker, now: datetime) -> Worker:
     if worker.state is not State.STARTING:
         return worker
-    return replace(worker, state=State.RUNNING, started_at=now)
+    return replace(worker, state=State.RUNNING)
 
 
 def _bound(worker: Worker, generation: int, now: datetime) -> Worker:
     if worker.state is not State.WAITING:
         return worker
-    return Worker(worker.rank, State.STARTING, generation=generation, started_at=now)
+    return Worker(worker.rank, State.STARTING, generation=generation)
 
 
 def _asked(worker: Worker, upto: int) -> Worker:

@@ -12,6 +12,8 @@ from insitu_operator.core.objects.owners import Json
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
+GRACE = 30
+
 
 def at(seconds: float) -> str:
     """A time so many seconds from now, as Kubernetes writes it."""
@@ -46,7 +48,7 @@ def pod(
         "ownerReferences": [{"kind": "Job", "name": name, "uid": "j", "controller": True}],
     }
     if leaving is not None:
-        metadata["deletionTimestamp"] = at(leaving)
+        metadata |= {"deletionTimestamp": at(leaving), "deletionGracePeriodSeconds": GRACE}
     container: Json = {"name": "trainer", "image": "trainer:1"}
     if memory:
         container["resources"] = {"limits": {"memory": memory}}
@@ -58,6 +60,12 @@ def pod(
     statuses = [{"name": "trainer", "state": state}] if state else []
     found = {"conditions": list(conditions), "containerStatuses": statuses, **status}
     return {"metadata": metadata, "spec": spec, "status": {"phase": phase, **found}}
+
+
+def asked_to_leave(pod: Json) -> datetime | None:
+    """When somebody asked the pod to leave, by the clock of `NOW`."""
+    due = pod["metadata"].get("deletionTimestamp")
+    return datetime.fromisoformat(due) - timedelta(seconds=GRACE) if due else None
 
 
 def gated(rank: int = 0, **changes: Any) -> Json:

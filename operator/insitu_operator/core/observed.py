@@ -33,19 +33,19 @@ class Worker:
     """A rank's place and, once it is bound, the trainer in it.
 
     `generation` is None for a waiting place that any generation may be bound to; a place that was
-    made for one generation has it from the start. `stopping` says that it was asked to leave, which
-    makes its exit code meaningless. `disrupted` says that it ended through its machine or by
-    somebody's order, not by itself. `heard` says that it has sent a heartbeat. `reason` is why it
-    does not run, in words. A worker whose machine is lost counts as failed and disrupted; at
-    `lost_at` one that was asked to leave will, if it has not left by then. `lingering` says that
-    its trainer has ended, and that others beside it keep its pod running.
+    made for one generation has it from the start. `ended_at` is when it was first seen to have
+    ended. `stopping` says that it was asked to leave, which makes its exit code meaningless.
+    `disrupted` says that it ended through its machine or by somebody's order, not by itself.
+    `heard` says that it has sent a heartbeat. `reason` is why it does not run, in words. A worker
+    whose machine is lost counts as failed and disrupted; at `lost_at` one that was asked to leave
+    will, if it has not left by then. `lingering` says that its trainer has ended, and that others
+    beside it keep its pod running.
     """
 
     rank: int
     state: State
     generation: int | None = None
     machine: str = ""
-    started_at: datetime | None = None
     ended_at: datetime | None = None
     exit_code: int | None = None
     last_lines: tuple[str, ...] = ()

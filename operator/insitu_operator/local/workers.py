@@ -25,7 +25,6 @@ class _Place:
 
     process: TrainerProcess | None = None
     generation: int | None = None
-    started_at: datetime | None = None
     ended_at: datetime | None = None
     exit_code: int | None = None
 
@@ -60,7 +59,6 @@ class LocalWorkers:
             if place.process is None:
                 place.process = start(rank)
                 place.generation = generation
-                place.started_at = datetime.now(UTC)
 
     def stop(self, action: StopWorkers) -> None:
         """Asks those of the generation, and older, that run and were not asked before."""
@@ -110,7 +108,6 @@ class LocalWorkers:
             state=_state(place.exit_code, heard=heartbeat is not None),
             generation=place.generation,
             machine="localhost",
-            started_at=place.started_at,
             ended_at=place.ended_at,
             exit_code=place.exit_code,
             last_lines=lines,

@@ -6,7 +6,6 @@ import ipaddress
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from decimal import Decimal
 from typing import Self
 
@@ -18,7 +17,6 @@ from insitu_operator.core.objects.owners import Json
 from insitu_operator.core.objects.quantities import quantity, words
 from insitu_operator.core.objects.room import Amounts
 from insitu_operator.core.objects.taints import REPELLING, Taint, tolerated
-from insitu_operator.core.objects.times import instant
 from insitu_operator.core.observed import Machine
 from insitu_operator.core.record import Record
 
@@ -30,7 +28,7 @@ class NodeState:
     """What placement looks at of a Kubernetes Node; equal as long as nothing of that changed.
 
     `hostname` is the value of the label `kubernetes.io/hostname`. `lost`: nobody has heard of the
-    machine for a while, `since` when.
+    machine for a while.
     """
 
     name: str
@@ -38,7 +36,6 @@ class NodeState:
     addresses: frozenset[str] = frozenset()
     ready: bool = True
     lost: bool = False
-    since: datetime | None = None
     cordoned: bool = False
     taints: tuple[Taint, ...] = ()
     allocatable: Amounts = field(default_factory=dict)
@@ -55,7 +52,6 @@ class NodeState:
             addresses=frozenset(_plain(a["address"]) for a in status.get("addresses") or []),
             ready=ready["status"] == "True",
             lost=ready["status"] == "Unknown",
-            since=instant(ready.get("lastTransitionTime")),
             cordoned=bool(spec.get("unschedulable")),
             taints=tuple(
                 Taint(t["key"], t["effect"], t.get("value") or "") for t in spec.get("taints") or []

@@ -20,7 +20,6 @@ from insitu_operator.core.objects.names import (
     batch_job_name,
 )
 from insitu_operator.core.objects.owners import Json, controller
-from insitu_operator.core.objects.times import instant
 from insitu_operator.core.observed import State, Worker
 
 OVERDUE_SECONDS = 10.0
@@ -34,6 +33,25 @@ _DISRUPTIONS = {
     "TerminationByKubelet": "ended by the kubelet of",
 }
 """Reasons of the condition DisruptionTarget (Kubernetes, concepts/workloads/pods/disruptions)."""
+
+
+_USUAL_GRACE_SECONDS = 30
+
+
+@dataclass(frozen=True, slots=True)
+class PodTimes:
+    """When a pod was first seen to have been asked to leave and to have ended; None for not yet.
+
+    These are the operator's own times. Those that Kubernetes writes into a pod are by the clocks
+    of its machine and of the API server, which may differ by any amount, so that no duration is
+    counted from them.
+    """
+
+    leaving: datetime | None = None
+    ended: datetime | None = None
+
+
+NEVER = PodTimes()
 
 
 def is_ours(pod: Json) -> bool:
@@ -66,18 +84,32 @@ def is_waiting(pod: Json) -> bool:
     return gated and "deletionTimestamp" not in pod["metadata"] and _phase(pod) == "Pending"
 
 
+def is_leaving(pod: Json) -> bool:
+    """Whether somebody asked the pod to leave."""
+    return "deletionTimestamp" in pod["metadata"]
+
+
 def worker(
-    pod: Json, machines: Mapping[str, NodeState], heartbeat: Heartbeat | None, now: datetime
+    pod: Json,
+    machines: Mapping[str, NodeState],
+    heartbeat: Heartbeat | None,
+    now: datetime,
+    times: PodTimes = NEVER,
 ) -> Worker | None:
     """The worker that a pod of ours is.
 
     None for a pod that is going away before anything was bound to it, which is nobody's place.
-    `machines` holds all nodes by name, and `heartbeat` is the newest of the pod's own rank and
-    generation.
+
+    Args:
+        pod: As the API server gives it.
+        machines: All nodes, by name.
+        heartbeat: The newest of the pod's own rank and generation.
+        now: By the clock of `times`.
+        times: What was seen of the pod before, when.
     """
     if is_waiting(pod):
         return Worker(rank_of(pod), State.WAITING, generation_of(pod))
-    seen = _Pod(pod, machines, now)
+    seen = _Pod(pod, machines, now, times)
     if seen.was_never_bound:
         return None
     return seen.worker(heartbeat)
@@ -95,6 +127,7 @@ class _Pod:
     pod: Json
     machines: Mapping[str, NodeState]
     now: datetime
+    times: PodTimes
 
     def worker(self, heartbeat: Heartbeat | None) -> Worker:
         state, disruption = self.state, self.disruption
@@ -105,8 +138,7 @@ class _Pod:
             state=state,
             generation=generation_of(self.pod),
             machine=self.machine,
-            started_at=self.started_at,
-            ended_at=self.ended_at if ended else None,
+            ended_at=self.times.ended or self.now if ended else None,
             exit_code=self.exit_code if ended else None,
             last_lines=self.last_lines(heartbeat) if failed else (),
             stopping=self.leaving is not None and not disruption,
@@ -161,7 +193,10 @@ class _Pod:
     @cached_property
     def leaving(self) -> datetime | None:
         """When the pod has to be gone; None if nobody asked it to leave."""
-        return instant(self.pod["metadata"].get("deletionTimestamp"))
+        if not is_leaving(self.pod):
+            return None
+        grace = self.pod["metadata"].get("deletionGracePeriodSeconds", _USUAL_GRACE_SECONDS)
+        return (self.times.leaving or self.now) + timedelta(seconds=grace)
 
     @property
     def overdue_at(self) -> datetime | None:
@@ -230,25 +265,6 @@ class _Pod:
     def exit_code(self) -> int | None:
         code: int | None = (self.container_state.get("terminated") or {}).get("exitCode")
         return code
-
-    @property
-    def started_at(self) -> datetime | None:
-        state = self.container_state
-        found = state.get("running") or state.get("terminated") or {}
-        told = instant(found.get("startedAt"))
-        # A container that never started is given the beginning of 1970.
-        return told if told and told.timestamp() > 0 else None
-
-    @property
-    def ended_at(self) -> datetime | None:
-        """As told; else the best of what is known, which does not move from look to look."""
-        ended = self.container_state.get("terminated") or {}
-        if told := instant(ended.get("finishedAt")):
-            return told
-        if self.lost and self.node is not None and self.node.lost:
-            return self.node.since or self.leaving
-        changed = instant(self.condition("DisruptionTarget").get("lastTransitionTime"))
-        return changed or self.leaving or instant(self.status.get("startTime"))
 
     def condition(self, kind: str) -> Json:
         conditions: list[Json] = self.status.get("conditions") or []

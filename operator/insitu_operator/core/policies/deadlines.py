@@ -62,12 +62,17 @@ def _first_step(world: World) -> tuple[datetime, Callable[[], Step]] | None:
     if world.spec.trainer.framework is Framework.NONE or not all_running(world):
         return None
     stepped = any(w.progress and w.progress.state != "starting" for w in world.current)
-    starts = [w.started_at for w in world.current if w.started_at]
-    if stepped or not starts or not any(w.heard for w in world.current):
+    running = world.status.condition(ConditionType.RUNNING)
+    if stepped or running is None or not any(w.heard for w in world.current):
         return None
+    if (
+        not world.status.is_true(ConditionType.RUNNING)
+        or world.status.generation < world.generation
+    ):
+        return None  # It runs since this very moment.
     limit = world.spec.failure_policy.first_step_deadline_seconds
     message = f"all ranks have been running for {limit} s, and the script took no step"
-    return max(starts) + timedelta(seconds=limit), lambda: failure(
+    return running.last_transition_time + timedelta(seconds=limit), lambda: failure(
         world, Reason.FIRST_STEP_DEADLINE_EXCEEDED, message
     )
 

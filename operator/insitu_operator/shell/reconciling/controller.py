@@ -210,7 +210,9 @@ class Controller:
     ) -> tuple[Observed, Scene]:
         uid, record, nodes = memory.uid, memory.record, self._sight.nodes
         reading = refitted(look.reading, job.spec.data.kind, record)
-        ranks = workers(pods, nodes, lambda g, r: self._heartbeats.newest(uid, g, r), now)
+        ranks, memory.pod_times = workers(
+            pods, nodes, lambda g, r: self._heartbeats.newest(uid, g, r), now, memory.pod_times
+        )
         missing = missing_places(record, ranks, job.status.generation)
         memory.commit = newest_commit(job, ranks, memory.commit, now)
         service = job.spec.data.reach.service

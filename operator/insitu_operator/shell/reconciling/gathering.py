@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from insitu.api import TrainingJob
@@ -10,7 +11,14 @@ from insitu.api.status import CheckpointStatus
 from insitu.progress import Heartbeat
 from insitu_operator.core.objects.machines import NodeState, requests
 from insitu_operator.core.objects.mounts import store_url
-from insitu_operator.core.objects.pods import generation_of, rank_of, worker
+from insitu_operator.core.objects.pods import (
+    NEVER,
+    PodTimes,
+    generation_of,
+    is_leaving,
+    rank_of,
+    worker,
+)
 from insitu_operator.core.observed import State, Worker
 from insitu_operator.core.progress import newest
 from insitu_operator.core.record import Record
@@ -25,10 +33,30 @@ def workers(
     nodes: Mapping[str, NodeState],
     heartbeat: Callable[[int, int], Heartbeat | None],
     now: datetime,
-) -> tuple[Worker, ...]:
-    """Of the job's own pods. `heartbeat` gives the newest of a generation and rank."""
-    seen = (worker(p, nodes, heartbeat(generation_of(p), rank_of(p)), now) for p in pods)
-    return tuple(found for found in seen if found is not None)
+    known: Mapping[str, PodTimes],
+) -> tuple[tuple[Worker, ...], dict[str, PodTimes]]:
+    """Of the job's own pods, and when what was seen of them, by uid.
+
+    Args:
+        pods: As the API server gives them.
+        nodes: All machines, by name.
+        heartbeat: Gives the newest of a generation and rank.
+        now: By this operator's clock.
+        known: What the last call gave.
+    """
+    found: list[Worker] = []
+    times: dict[str, PodTimes] = {}
+    for pod in pods:
+        uid = pod["metadata"]["uid"]
+        before = known.get(uid, NEVER)
+        if is_leaving(pod):
+            before = replace(before, leaving=before.leaving or now)
+        beat = heartbeat(generation_of(pod), rank_of(pod))
+        if (seen := worker(pod, nodes, beat, now, before)) is not None:
+            found.append(seen)
+            before = replace(before, ended=seen.ended_at)
+        times[uid] = before
+    return tuple(found), times
 
 
 def newest_commit(

@@ -4,9 +4,11 @@ a reason to save a request.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from insitu.api.status import CheckpointStatus
+from insitu_operator.core.objects.pods import PodTimes
 from insitu_operator.core.record import Record
 from insitu_operator.kubernetes import Json
 
@@ -37,6 +39,7 @@ class Memory:
         asked_why_at: When the API server was last asked why.
         hindrance: Why places don't come, in words.
         deleted: When the Job of a generation was deleted.
+        pod_times: What was seen of each pod there is, by its uid.
     """
 
     uid: str
@@ -50,6 +53,7 @@ class Memory:
     asked_why_at: float | None = None
     hindrance: str = ""
     deleted: dict[int, float] = field(default_factory=dict)
+    pod_times: Mapping[str, PodTimes] = field(default_factory=dict)
 
     def remember(self, record: Record | None, plan_map: Json | None) -> None:
         """What the ConfigMap holds now."""

@@ -107,6 +107,11 @@ def test_rows_of_large_partitions_are_estimated(cassandra: Cluster) -> None:
     fill(cassandra, "wide.t", ([i // 20, i] for i in range(4000)), "k", "c")
     topology = topology_of(cassandra, "wide.t")
     assert sum(shard.weight for shard in topology.shards) == pytest.approx(4000, rel=0.5)
+    assert not any("more rows" in warning for warning in topology.warnings)
+    cassandra.cql("CREATE TABLE wide.wider (k int, c int, PRIMARY KEY (k, c))")
+    fill(cassandra, "wide.wider", ([i // 1000, i] for i in range(4000)), "k", "c")
+    topology = topology_of(cassandra, "wide.wider")
+    assert any("more rows than estimated" in warning for warning in topology.warnings)
 
 
 @pytest.mark.parametrize("rows", [5, 50, 100])

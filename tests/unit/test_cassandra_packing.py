@@ -85,9 +85,10 @@ def test_each_sample_has_a_key_of_its_own() -> None:
     keys = sorted((struct.pack(">q", n) for n in range(3)), key=lambda key: token_of([key]))
     rows = pa.record_batch({"samples": pa.array([4, 4, 1], pa.int32())})
     cells = locate(page([[key] for key in keys]), (Column("pack", Native.BIGINT),))
-    found = PageKeys(KeyShape(1, packed=True), cells, (), 3, sample_counts(rows))
+    found = PageKeys(KeyShape(1, packed=True), cells, 3, sample_counts(rows))
     expected = [RowKey((keys[n // 4],), (), n % 4) for n in range(9)]
     assert [found.key(row) for row in range(len(found))] == expected
     assert len({key.position for key in expected}) == 9
+    assert len(set(found.digests(np.arange(9)).tolist())) == 9
     assert [found.before(key) for key in expected] == list(range(9))
     assert found.before(RowKey((keys[1],), (), 9)) == 8

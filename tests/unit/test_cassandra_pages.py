@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 
+import numpy as np
 import pytest
 from cassandra.metadata import Murmur3Token
 from hypothesis import given
@@ -40,7 +41,7 @@ def test_rows_before_a_key_are_told_whether_its_row_is_there_or_not(
 ) -> None:
     every = keys(10)
     cells = locate(page([[every[n]] for n in sorted(there)]), KEY)
-    rows = PageKeys(KeyShape(1), cells, (), len(there))
+    rows = PageKeys(KeyShape(1), cells, len(there))
     key = RowKey((every[wanted],))
     before = sum(n < wanted for n in there)
     assert rows.before(key) == before
@@ -61,7 +62,13 @@ def test_a_key_survives_its_position_and_no_two_share_a_digest() -> None:
         for d in (b"", b"\0\0\0\2")
     ]
     assert [parse_key(shape, key.position) for key in made] == made
-    assert len({key.digest for key in made}) == len(made)
+    columns = tuple(Column(name, Native.BLOB) for name in "abcd")
+    cells = locate(page([[*key.partition, *key.clustering] for key in made]), columns)
+    rows = PageKeys(shape, cells, len(made))
+    assert [rows.key(row) for row in range(len(made))] == made
+    digests = rows.digests(np.arange(len(made)))
+    assert len(set(digests.tolist())) == len(made)
+    assert rows.digests(np.array([9, 3])).tolist() == digests[[9, 3]].tolist()
     for wrong in (KeyShape(1), KeyShape(2, packed=True), KeyShape(7)):
         with pytest.raises(DataChanged, match="another primary key"):
             parse_key(wrong, made[-1].position)

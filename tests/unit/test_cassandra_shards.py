@@ -183,6 +183,12 @@ def test_few_rows_in_many_shards_are_no_empty_table(rows: int, vnodes: int, node
     assert sum(shard.weight for shard in seen.shards) == pytest.approx(1_000_000, abs=1)
 
 
+def test_partitions_larger_than_what_was_looked_at_are_said() -> None:
+    density = Density([], [Probe(HALF, 250, cut_short=True), Probe(OTHER, 3)])
+    warnings = topology_of(ring(3), 2, density=density).warnings
+    assert any("there are more rows than estimated" in warning for warning in warnings)
+
+
 def test_a_condition_makes_row_counts_those_of_the_whole_table() -> None:
     topology = topology_of(ring(3), 2, where="label = 1")
     assert any("meet `where` (label = 1) is not known" in text for text in topology.warnings)

@@ -23,10 +23,13 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """Some rows in token order: how many, in how much of the ring."""
+    """Some rows in token order: how many, in how much of the ring. `cut_short` tells that they are
+    all of one partition, which has more.
+    """
 
     tokens: TokenRange
     rows: int
+    cut_short: bool = False
 
 
 def estimates(start: str, end: str, partitions: int) -> list[Estimate]:
@@ -72,6 +75,8 @@ class Density:
         partitions = sum(estimate.partitions for estimate in self._known)
         self._elsewhere = partitions / covered if covered else 0.0
         self._factor = 1.0
+        self.too_few = any(probe.cut_short for probe in probes)
+        """There are more rows than is estimated: partitions have more than were looked at."""
         if probes:
             rows = sum(p.rows for p in probes) / sum(p.tokens.width for p in probes)
             if self._elsewhere:

@@ -79,6 +79,8 @@ def _probe(control: Control, table: Table, nodes: Sequence[NodeId]) -> list[Prob
             rows = control.rows(statement, part.start, part.end, node=node)
         except DatabaseUnavailable:
             continue
-        last = part.end if len(rows) < _PROBE_ROWS else rows[-1][0]
-        found.append(Probe(TokenRange(part.start, max(last, part.start + 1)), len(rows)))
+        whole = len(rows) < _PROBE_ROWS
+        last = part.end if whole else rows[-1][0]
+        seen = TokenRange(part.start, max(last, part.start + 1))
+        found.append(Probe(seen, len(rows), cut_short=not whole and rows[0][0] == last))
     return found

@@ -149,7 +149,6 @@ def assemble(
     """
     ring = segments(membership.members, table.replication, datacenter)
     near = [member for member in membership.members if member.datacenter == datacenter]
-    unknown = not density.rows(RING)
 
     def moving(piece: Segment) -> bool:
         # Which ranges a joining node will take is known only when it has.
@@ -171,8 +170,9 @@ def assemble(
             moving=moving,
         ),
         version=_version(membership.members, table, datacenter, live),
-        warnings=tuple(
-            _warnings(near, live, table.replication, datacenter, ring, unknown=unknown, where=where)
+        warnings=(
+            *_warnings(near, live, table.replication, datacenter, ring),
+            *_size_warnings(density, where),
         ),
     )
 
@@ -198,9 +198,6 @@ def _warnings(
     replication: Replication,
     datacenter: str,
     ring: Iterable[Segment],
-    *,
-    unknown: bool,
-    where: str | None,
 ) -> Iterable[str]:
     for member in near:
         if member.id not in live:
@@ -210,13 +207,22 @@ def _warnings(
     copies = (replication.datacenters or {}).get(datacenter, replication.anywhere)
     if copies == 1:
         yield "there is one copy of each row: losing any node loses rows"
-    if unknown:
+
+
+def _size_warnings(density: Density, where: str | None) -> Iterable[str]:
+    if not density.rows(RING):
         yield (
             "the servers have no estimate of the table's size yet, and no rows were found where"
             " a few were looked for: all shards count as equal (`nodetool flush` and"
             " `nodetool refreshsizeestimates` help)"
         )
-    elif where is not None:
+        return
+    if density.too_few:
+        yield (
+            "there are more rows than estimated: only the first few hundred of a partition are"
+            " looked at, and the table's partitions have more"
+        )
+    if where is not None:
         yield (
             f"rows are estimated for the whole table; how many of them meet `where` ({where}) is"
             " not known before they are read"

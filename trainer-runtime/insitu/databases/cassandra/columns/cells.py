@@ -19,15 +19,7 @@ Mask: TypeAlias = npt.NDArray[np.bool_]
 NULL: Final = -1
 
 
-class KeyCells(Protocol):
-    """Values of which one at a time is asked for."""
-
-    def value(self, row: int) -> bytes:
-        """The bytes of one value; none where it is missing."""
-        ...
-
-
-class Cells(KeyCells, Protocol):
+class Cells(Protocol):
     """Values in the order of rows. `missing` rows have none; None says that no row is missing."""
 
     @property
@@ -61,6 +53,10 @@ class Cells(KeyCells, Protocol):
 
         There is one value at least.
         """
+        ...
+
+    def value(self, row: int) -> bytes:
+        """The bytes of one value; none where it is missing."""
         ...
 
     def without_empty(self) -> Cells:

@@ -56,8 +56,12 @@ def sort_key(kind: CqlType, data: bytes | None) -> SortKey:
 
     `data` are the bytes of a value that a server gave.
     """
-    if data is None or (not data and kind not in _BY_BYTES):
+    if data is None:
         return ()
+    return (1, _value(kind, data)) if data or kind in _BY_BYTES else (0,)
+
+
+def _value(kind: CqlType, data: bytes) -> SortKey:
     match kind:
         case Native():
             return _native(kind, data)

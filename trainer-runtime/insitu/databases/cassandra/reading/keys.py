@@ -10,7 +10,7 @@ from __future__ import annotations
 import bisect
 import hashlib
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final, TypeAlias
@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from insitu.databases import RowPosition
-from insitu.databases.cassandra.columns.cells import KeyCells
+from insitu.databases.cassandra.columns.cells import Cells, Scattered
 from insitu.databases.cassandra.columns.ordering import Descending, SortKey, sort_key
 from insitu.databases.cassandra.columns.types import HAS_EMPTY, CqlType
 from insitu.databases.cassandra.reading.tokens import joined, token_of
@@ -77,17 +77,11 @@ class RowKey:
     @cached_property
     def data(self) -> bytes:
         """All of it, each value after its length; the sample's number comes last."""
-        parts = [_SIZE.pack(len(each)) + each for each in (*self.partition, *self.clustering)]
-        return b"".join(parts) + (b"" if self.sample is None else _SAMPLE.pack(self.sample))
+        return _encoded((*self.partition, *self.clustering), self.sample)
 
     @property
     def position(self) -> RowPosition:
         return RowPosition(self.token, self.data)
-
-    @property
-    def digest(self) -> int:
-        """64 bits, unsigned: two rows share them by chance alone."""
-        return int.from_bytes(hashlib.blake2b(self.data, digest_size=8).digest(), "big")
 
     def sort_key(self, shape: KeyShape) -> SortKey:
         """What compares as the servers keep the rows of a table of that shape."""
@@ -128,17 +122,16 @@ class PageKeys:
     def __init__(
         self,
         shape: KeyShape,
-        partition: Sequence[KeyCells],
-        clustering: Sequence[KeyCells],
+        key: Sequence[Cells],
         rows: int,
         samples: Counts | None = None,
     ) -> None:
-        """`samples` are those of each row, where rows are packed."""
+        """`key` are the columns of the primary key, those of the partition key first; `samples`
+        are those of each row, where rows are packed.
+        """
         self.shape = shape
-        self._partition = partition
-        self._clustering = clustering
-        self._ends = None if samples is None else np.cumsum(samples)
-        self._counts = samples
+        self._key = key
+        self._samples = samples
         self._count = rows if samples is None else int(samples.sum())
 
     def __len__(self) -> int:
@@ -146,16 +139,17 @@ class PageKeys:
 
     def key(self, row: int) -> RowKey:
         """The key of row or sample number `row`."""
-        sample = None
-        if self._ends is not None and self._counts is not None:
-            packed = int(np.searchsorted(self._ends, row, side="right"))
-            sample = row - int(self._ends[packed] - self._counts[packed])
-            row = packed
-        return RowKey(
-            tuple([cells.value(row) for cells in self._partition]),
-            tuple([cells.value(row) for cells in self._clustering]),
-            sample,
-        )
+        [values], [sample] = self._values(np.array([row]))
+        return RowKey(values[: self.shape.partition], values[self.shape.partition :], sample)
+
+    def digests(self, rows: npt.NDArray[np.intp]) -> npt.NDArray[np.uint64]:
+        """Of the keys of `rows` (n,), uint64 (n,)."""
+        pairs = zip(*self._values(rows), strict=True)
+        data = [
+            hashlib.blake2b(_encoded(values, sample), digest_size=8).digest()
+            for values, sample in pairs
+        ]
+        return np.frombuffer(b"".join(data), ">u8").astype(np.uint64)
 
     def before(self, key: RowKey) -> int:
         """How many of the rows are before `key`, whether that row is there or not."""
@@ -164,6 +158,28 @@ class PageKeys:
     def up_to(self, key: RowKey) -> int:
         """How many of the rows are before `key`, or its own."""
         return bisect.bisect_right(range(self._count), self._sort(key), key=self._sort_at)
+
+    def _values(
+        self, rows: npt.NDArray[np.intp]
+    ) -> tuple[list[tuple[bytes, ...]], list[int] | list[None]]:
+        """The values of each of `rows`, and their samples' numbers."""
+        numbers: list[int] | list[None] = [None] * len(rows)
+        if self._samples is not None:
+            packed = np.searchsorted(self._ends, rows, side="right")
+            numbers = (rows - (self._ends - self._samples)[packed]).tolist()
+            rows = packed
+        columns = [_bytes_of(cells, rows) for cells in self._columns]
+        return list(zip(*columns, strict=True)), numbers
+
+    @cached_property
+    def _columns(self) -> list[Scattered]:
+        return [cells.scattered() for cells in self._key]
+
+    @cached_property
+    def _ends(self) -> Counts:
+        """Where the samples of each row end."""
+        assert self._samples is not None, "rows are not packed"
+        return np.cumsum(self._samples)
 
     def _sort(self, key: RowKey) -> SortKey:
         return key.sort_key(self.shape)
@@ -191,8 +207,18 @@ class BatchKeys:
 
     def digests(self, rows: npt.NDArray[np.intp]) -> npt.NDArray[np.uint64]:
         """See `insitu.databases.RowKeys.digests`."""
-        found = [self.page.key(self.first + row).digest for row in rows.tolist()]
-        return np.array(found, np.uint64)
+        return self.page.digests(rows + self.first)
+
+
+def _encoded(values: Iterable[bytes], sample: int | None) -> bytes:
+    parts = [_SIZE.pack(len(each)) + each for each in values]
+    return b"".join(parts) + (b"" if sample is None else _SAMPLE.pack(sample))
+
+
+def _bytes_of(cells: Scattered, rows: npt.NDArray[np.intp]) -> list[bytes]:
+    """The bytes of some values; none where one is missing."""
+    at, sizes, data = cells.at[rows], np.maximum(cells.sizes[rows], 0), cells.page.data
+    return [bytes(data[a:b]) for a, b in zip(at.tolist(), (at + sizes).tolist(), strict=True)]
 
 
 def _directed(column: ClusteringColumn, value: bytes) -> Any:

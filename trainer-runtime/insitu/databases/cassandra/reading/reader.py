@@ -151,8 +151,7 @@ class CassandraStream:
         self._columns = columns
         self._wanted = len(select.stored)
         self._packing = select.packing
-        self._key = select.key_places
-        self._clustering = select.clustering_places
+        self._key = (*select.key_places, *select.clustering_places)
         self._shape = shape
         self._start = start
         self._keys: BatchKeys | None = None
@@ -165,9 +164,8 @@ class CassandraStream:
             if self._packing is not None:
                 rows = batch_of(*stored)
                 samples, counts = unpack(self._packing, rows), sample_counts(rows)
-            partition = [cells[place] for place in self._key]
-            clustering = [cells[place] for place in self._clustering]
-            keys = PageKeys(self._shape, partition, clustering, page.count, counts)
+            key = [cells[place] for place in self._key]
+            keys = PageKeys(self._shape, key, page.count, counts)
             dropped = self._before_start(keys)
             self._count(len(keys) - dropped)
             if dropped < len(keys):

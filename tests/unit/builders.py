@@ -14,6 +14,7 @@ from insitu.checkpoint import Commit, CommitLog, Store, Writer, open_store, writ
 from insitu.checkpoint.store import Buffer, StoredObject
 from insitu.data import Cursor, RankStream, Taken
 from insitu.data.cursor import Digests
+from insitu.data.identity import Origin
 from insitu.databases import ReadCounters, Reader, RowKeys, RowPosition
 from insitu.topology import NodeId, Shard, ShardId
 from tests.keys import NumberKeys
@@ -141,10 +142,13 @@ def resumed(stream: RankStream, cursor: Cursor) -> tuple[Cursor, dict[ShardId, D
 
 @dataclass
 class Interrupted:
-    """A `Store` that lets something else happen before each of its operations."""
+    """A `Store` that lets something else happen before each of its operations, and remembers them
+    in `asked`, as in `put a/b`.
+    """
 
     inner: Store
     between: Callable[[], None] = lambda: None
+    asked: list[str] = field(default_factory=list)
 
     @property
     def url(self) -> str:
@@ -152,22 +156,28 @@ class Interrupted:
 
     def put(self, name: str, buffers: Sequence[Buffer]) -> None:
         self.between()
+        self.asked.append(f"put {name}")
         self.inner.put(name, buffers)
 
     def create_if_absent(self, name: str, data: bytes) -> bool:
         self.between()
+        self.asked.append(f"create_if_absent {name}")
         return self.inner.create_if_absent(name, data)
 
     def get(self, name: str) -> memoryview | None:
         self.between()
+        self.asked.append(f"get {name}")
         return self.inner.get(name)
 
     def list(self, prefix: str, after: str | None = None) -> list[StoredObject]:
         self.between()
+        self.asked.append(f"list {prefix}")
         return self.inner.list(prefix, after)
 
     def delete(self, names: Iterable[str]) -> None:
         self.between()
+        names = list(names)
+        self.asked.append(f"delete {len(names)}")
         self.inner.delete(names)
 
     def remove_leftovers(self, prefix: str, abandoned: Callable[[str], bool]) -> None:
@@ -184,9 +194,9 @@ def log_in_memory(store: Store | None = None) -> CommitLog:
     return CommitLog(store or open_store("memory:///"), JOB)
 
 
-def fenced(log: CommitLog, generation: int) -> Writer:
+def fenced(log: CommitLog, generation: int, run: str = "") -> Writer:
     """The writer of a new generation."""
-    return log.fence(generation, writer=str(uuid4()), time=NOON)
+    return log.fence(generation, writer=str(uuid4()), time=NOON, origin=Origin(run))
 
 
 def commit(writer: Writer, step: int, *payloads: bytes, parent: int | None = None) -> Commit:
@@ -195,7 +205,7 @@ def commit(writer: Writer, step: int, *payloads: bytes, parent: int | None = Non
         write_part(
             writer.log.store,
             writer.log.job,
-            generation=writer.generation,
+            fence=writer.fence.seq,
             step=step,
             rank=rank,
             unique=str(uuid4()),

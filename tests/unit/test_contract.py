@@ -59,6 +59,7 @@ assignments = st.builds(
     training=st.builds(Training, st.none() | counts, st.none() | counts, counts),
     checkpoint=st.builds(Checkpoint, st.none() | texts, counts, counts, st.none() | counts),
     page_rows=st.none() | counts,
+    run=texts,
 )
 
 

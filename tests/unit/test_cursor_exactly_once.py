@@ -147,7 +147,7 @@ class World:
         return write_part(
             self.log.store,
             JOB,
-            generation=self.generation,
+            fence=self.writer.fence.seq,
             step=self.cursor.step,
             rank=0,
             unique=str(uuid4()),

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from insitu.checkpoint import Commit, Fence, Part
 from insitu.checkpoint.records import decode, decode_cursor, encode, encode_cursor
 from insitu.data import BlockPosition, Cursor, Order, Taken
+from insitu.data.identity import Fingerprint, Origin, ShardSet
 from insitu.databases import RowPosition
 from insitu.topology import ShardId
 from tests.keys import at
@@ -29,6 +30,7 @@ CURSORS = st.builds(
     st.builds(Order, st.integers(-(2**63), 2**63), st.integers(1, 9999)),
     st.dictionaries(SHARD, BLOCK, max_size=5),
 )
+MINE = Origin("uid-3", Fingerprint("cassandra", "ks.t", "id < 9", 48, "0f" * 16))
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
@@ -46,13 +48,24 @@ def test_a_cursor_survives_json(cursor: Cursor) -> None:
 def test_a_commit_survives_its_record(
     cursor: Cursor, parts: tuple[Part, ...], parent: int | None, meta: dict[str, object]
 ) -> None:
-    commit = Commit(7, 3, "w", NOON, cursor, 2, parts, parent, meta)  # type: ignore[arg-type]
+    commit = Commit(7, 3, "w", NOON, cursor, 2, parts, parent, meta, 5, MINE)  # type: ignore[arg-type]
     assert decode(7, encode(commit)) == commit
 
 
 def test_a_fence_survives_its_record() -> None:
-    fence = Fence(7, 3, "w", NOON)
-    assert decode(7, encode(fence)) == fence
+    for fence in (Fence(7, 3, "w", NOON), Fence(7, 3, "w", NOON, MINE, ("uid-1", "uid-2"))):
+        assert decode(7, encode(fence)) == fence
+
+
+@given(st.sets(SHARD), st.sets(SHARD), st.integers(0, 2**32))
+def test_ranks_add_up_their_shards_to_the_same_set_however_they_are_dealt(
+    shards: set[ShardId], others: set[ShardId], dealt: int
+) -> None:
+    first = {shard for number, shard in enumerate(sorted(shards)) if dealt >> number % 32 & 1}
+    whole = ShardSet.of(shards)
+    assert ShardSet.of(first) + ShardSet.of(shards - first) == whole
+    assert ShardSet.from_bytes(whole.to_bytes()) == whole
+    assert (ShardSet.of(others) == whole) == (others == shards)
 
 
 def test_a_cursor_of_many_equal_partitions_is_short() -> None:

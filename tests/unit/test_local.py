@@ -16,10 +16,10 @@ import psutil
 import pytest
 
 from insitu.api import ConditionType, Reason, Spec, load_manifest
-from insitu.checkpoint.log import CommitLog
+from insitu.checkpoint.log import CommitLog, Writer
 from insitu.checkpoint.store import open_store
 from insitu.data.cursor import Cursor
-from insitu.errors import ConfigurationError, DatabaseUnavailable
+from insitu.errors import ConfigurationError, DatabaseUnavailable, OtherJob
 from insitu.progress import Heartbeat, HeartbeatReply
 from insitu_operator.local.commits import Start
 from insitu_operator.local.environment import command_line, expand, user_environment
@@ -37,6 +37,21 @@ WAITS_FOR_SIGTERM = """
     print("ready", flush=True)
     while True:
         signal.pause()
+"""
+
+COMMITS = """
+    import os
+    from datetime import UTC, datetime
+    from insitu.checkpoint import CommitLog, open_store
+    from insitu.contract import from_environ
+    from insitu.data import Cursor
+    from insitu.data.identity import Origin
+    mine = from_environ(os.environ)
+    if mine.rank == 0:
+        log, now = CommitLog(open_store(mine.checkpoint.store), mine.job), datetime.now(UTC)
+        me, origin = f"process {os.getpid()}", Origin(mine.run)
+        writer = log.fence(mine.generation, writer=me, time=now, origin=origin)
+        writer.commit(Cursor(step=mine.generation), (), world_size=mine.world_size, time=now)
 """
 
 
@@ -219,11 +234,12 @@ def test_an_unknown_table_ends_a_local_run_at_once(tmp_path: Path) -> None:
 
 
 class TestBeginning:
-    def commit(self, path: Path, step: int = 5) -> None:
+    def commit(self, path: Path, step: int = 5) -> Writer:
         prepared = prepare(path, None, {})
         log = CommitLog(open_store(prepared.store), prepared.name)
         writer = log.fence((log.generation() or 0) + 1, writer=f"writer-{step}", time=START)
         writer.commit(Cursor(step=step), (), world_size=1, time=START)
+        return writer
 
     def test_earlier_commits_are_neither_used_nor_lost_by_accident(self, tmp_path: Path) -> None:
         path = manifest(tmp_path, "")
@@ -239,12 +255,42 @@ class TestBeginning:
         assert outcome.status.checkpoint
         assert outcome.status.checkpoint.step == 5
 
-    def test_fresh_deletes_them(self, tmp_path: Path) -> None:
-        path = manifest(tmp_path, "")
-        self.commit(path)
+    def test_fresh_begins_beside_them_and_an_old_writer_stays_shut_out(
+        self, tmp_path: Path
+    ) -> None:
+        path = manifest(tmp_path, COMMITS)
+        old = self.commit(path)
         prepared, outcome = start(path, Followed(), how=Start.FRESH)
         assert outcome.status.is_true(ConditionType.COMPLETE)
-        assert not CommitLog(open_store(prepared.store), "small").commits()
+        log = CommitLog(open_store(prepared.store), prepared.name)
+        runs = [commit.origin.run for commit in log.commits()]
+        assert runs == ["", prepared.folder.read_run()]
+        with pytest.raises(OtherJob, match=f"another job .uid {runs[1]}"):
+            old.commit(Cursor(step=6), (), world_size=1, time=START)
+
+    def test_resume_goes_on_with_the_run_that_came_last(self, tmp_path: Path) -> None:
+        path = manifest(tmp_path, COMMITS)
+        prepared, _ = start(path, Followed())
+        for how in (Start.RESUME, Start.FRESH, Start.RESUME):
+            start(path, Followed(), how=how)
+        log = CommitLog(open_store(prepared.store), prepared.name)
+        first, second, third, fourth = (commit.origin.run for commit in log.commits())
+        assert (first, third) == (second, fourth)
+        assert first != third
+
+    def test_the_store_knows_the_run_where_the_folder_does_not(self, tmp_path: Path) -> None:
+        path = manifest(tmp_path, COMMITS)
+        prepared, _ = start(path, Followed())
+        run = prepared.folder.read_run()
+        (prepared.folder.path / "uid").unlink()
+        start(path, Followed(), how=Start.RESUME)
+        assert prepared.folder.read_run() == run
+
+    def test_a_commit_to_begin_from_says_what_to_do_with_the_others(self, tmp_path: Path) -> None:
+        path = manifest(tmp_path, COMMITS, checkpoint={"resumeFrom": 1})
+        self.commit(path)
+        _, outcome = start(path, Followed())
+        assert outcome.status.is_true(ConditionType.COMPLETE)
 
     def test_a_failed_run_can_be_resumed(self, tmp_path: Path) -> None:
         path = manifest(tmp_path, "raise SystemExit(64)")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
 
 
 def write(store: Store, *buffers: bytes, rank: int = 0) -> Part:
-    return write_part(store, JOB, generation=4, step=70, rank=rank, unique="0f-1a", buffers=buffers)
+    return write_part(store, JOB, fence=4, step=70, rank=rank, unique="0f-1a", buffers=buffers)
 
 
 def test_a_part_is_the_concatenation_of_its_buffers(store: Store) -> None:
@@ -40,9 +41,22 @@ def test_an_empty_part_is_a_part(store: Store) -> None:
 
 
 def test_a_part_says_where_it_was_made() -> None:
-    assert place("digits/data/4/70/0f-1a-0") == (4, 70)
-    assert place("team/digits/data/4/70/0f-1a-0") == (4, 70)
-    assert place("digits/data/notes.txt") is None
+    assert place("digits", "digits/data/4/70/0f-1a-0") == (4, 70)
+    assert place("team/digits", "team/digits/data/4/70/0f-1a-0") == (4, 70)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "digits/data/notes.txt",
+        "digits/data/4/70/notes.txt",
+        "digits/data/x/data/4/70/0f-1a-0",
+        "digits/data/4/data/4/70/0f-1a-0",
+        "other/data/4/70/0f-1a-0",
+    ],
+)
+def test_what_has_not_exactly_the_form_of_a_part_is_somebody_elses(name: str) -> None:
+    assert place("digits", name) is None
 
 
 def test_a_damaged_part_is_refused_with_its_name(store: Store) -> None:
@@ -102,12 +116,39 @@ def test_an_object_of_a_directory_is_on_disk_with_its_folders(
     fsync = os.fsync
 
     def remember(descriptor: int) -> None:
-        synced.append(str(Path(f"/proc/self/fd/{descriptor}").readlink().relative_to(tmp_path)))
+        name = str(Path(f"/proc/self/fd/{descriptor}").readlink().relative_to(tmp_path))
+        synced.append(name.partition("#")[0])
         fsync(descriptor)
 
     monkeypatch.setattr(os, "fsync", remember)
     open_store(f"file://{tmp_path}").create_if_absent("a/b/c", b"1")
     assert synced == ["a/b/c", "a/b", "a", "."]
+
+
+@pytest.mark.parametrize("works", range(4))
+def test_a_file_that_did_not_reach_the_disk_is_written_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, works: int
+) -> None:
+    store, fsync, synced = open_store(f"file://{tmp_path}"), os.fsync, 0
+
+    def fail(_descriptor: int) -> None:
+        nonlocal synced
+        synced += 1
+        if synced > works:
+            raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    for attempt in (
+        lambda: store.create_if_absent("a/b/c", b"1"),
+        lambda: store.put("a/b/d", [b"1"]),
+    ):
+        synced = 0
+        with pytest.raises(StoreError, match="the disk fails"):
+            attempt()
+    assert store.get("a/b/c") is None
+    monkeypatch.setattr(os, "fsync", fsync)
+    assert store.create_if_absent("a/b/c", b"2")
+    assert not list(tmp_path.rglob("*#*"))
 
 
 def test_what_interrupted_writers_left_is_removed_from_abandoned_folders_only(

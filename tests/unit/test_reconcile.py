@@ -222,6 +222,7 @@ class TestFailing:
             ExitCode.DATABASE_UNAVAILABLE,
             ExitCode.STALE_GENERATION,
             ExitCode.LEFT,
+            ExitCode.STORE,
         ],
     )
     def test_what_the_script_cannot_help_does_not_count_as_its_crash(self, code: int) -> None:

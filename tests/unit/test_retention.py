@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from insitu.checkpoint import CommitLog, open_store, sweep
 from insitu.checkpoint.parts import data_folder
-from insitu.checkpoint.retention import expendable, retained
+from insitu.checkpoint.retention import expendable
 from insitu.errors import ConfigurationError, StaleGeneration
 from tests.unit.builders import JOB, commit, fenced, log_in_memory
 
@@ -51,21 +51,37 @@ def test_what_older_generations_left_goes_with_the_first_sweep() -> None:
     log = log_in_memory()
     old = fenced(log, 1)
     commit(old, 1, b"kept")
-    log.store.put(f"{data_folder(JOB, 1)}/2/never-committed-0", [b"lost"])
+    log.store.put(f"{data_folder(JOB, old.fence.seq)}/2/never-committed-0", [b"lost"])
     commit(new := fenced(log, 2), 2, b"new")
-    assert sweep(new, 2) == [f"{data_folder(JOB, 1)}/2/never-committed-0"]
+    assert sweep(new, 2) == [f"{data_folder(JOB, old.fence.seq)}/2/never-committed-0"]
 
 
 def test_an_upload_under_way_is_left_alone() -> None:
     log = log_in_memory()
     commit(writer := fenced(log, 1), 5, b"a")
-    log.store.put(f"{data_folder(JOB, 1)}/6/under-way-0", [b"b"])
+    log.store.put(f"{data_folder(JOB, writer.fence.seq)}/6/under-way-0", [b"b"])
     assert sweep(writer, 1) == []
 
 
 def test_foreign_objects_and_newer_generations_are_left_alone() -> None:
     names = ["digits/data/readme.txt", "digits/data/9/1/x-0", "other/thing"]
-    assert expendable([], names, generation=2) == []
+    assert expendable("digits", [], names, fence=2) == []
+
+
+@pytest.mark.parametrize("other", ["data/x", "data/0", "data/0/1", "commits"])
+def test_a_job_in_the_folders_of_another_keeps_its_parts(tmp_path: Path, other: str) -> None:
+    store = open_store(f"file://{tmp_path}")
+    inner = CommitLog(store, f"{JOB}/{other}")
+    made = commit(fenced(inner, 1), 1, b"inner")
+    half = tmp_path / inner.job / "data" / "0" / "1" / "half-0#1"
+    half.write_bytes(b"0")
+    for generation in (3, 4):
+        writer = fenced(CommitLog(store, JOB), generation)
+        for step in range(3):
+            commit(writer, step, b"outer")
+            sweep(writer, 1)
+    assert inner.newest().commit == made
+    assert half.exists()
 
 
 def test_a_stale_writer_deletes_nothing() -> None:
@@ -85,7 +101,7 @@ def test_nothing_is_deleted_while_no_commit_is_whole() -> None:
     made = commit(writer, 1, b"abc")
     log.store.put(made.parts[0].name, [b"ab"])
     assert sweep(writer, 1) == []
-    assert retained([made], log.sizes(), 1) == []
+    assert log.kept() == []
 
 
 def test_keeping_nothing_is_refused() -> None:
@@ -96,7 +112,7 @@ def test_keeping_nothing_is_refused() -> None:
 def test_a_directory_is_clean_after_a_generation_that_died_in_an_upload(tmp_path: Path) -> None:
     log = log_in_memory(open_store(f"file://{tmp_path}"))
     commit(fenced(log, 1), 1, b"a")
-    half = tmp_path / JOB / "data/1/2/half-0#1"
+    half = tmp_path / JOB / "data/0/2/half-0#1"
     half.parent.mkdir()
     half.write_bytes(b"0")
     writer = fenced(log, 2)

@@ -2,7 +2,7 @@
 
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -11,12 +11,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from insitu.contract import Assignment, Checkpoint, Reporting
+from insitu.contract import ALONE, Assignment, Checkpoint, Reporting
+from insitu.databases import DataSource
 from insitu.errors import (
     ConfigurationError,
+    ExitCode,
     Left,
+    OtherJob,
     StaleGeneration,
     StoreError,
+    exit_code,
 )
 from insitu.progress import read_progress
 from insitu.session import Session
@@ -106,7 +110,7 @@ def test_a_damaged_newest_commit_falls_back_to_the_one_before(
 ) -> None:
     database = MemoryDatabase(table(32))
     train(database, plan(database, 1, tmp_path, every=1))
-    newest = max(tmp_path.glob("job/data/1/4/*"), key=lambda path: path.stat().st_mtime)
+    newest = max(tmp_path.glob("job/data/0/4/*"), key=lambda path: path.stat().st_mtime)
     for path in newest.parent.iterdir():
         path.write_bytes(path.read_bytes()[:-1])
     ran = train(database, plan(database, 1, tmp_path, generation=2))
@@ -119,20 +123,83 @@ def test_a_store_whose_every_commit_is_damaged_is_not_taken_for_an_empty_one(
 ) -> None:
     database = MemoryDatabase(table(32))
     train(database, plan(database, 1, tmp_path, every=1))
-    for path in tmp_path.glob("job/data/1/*/*"):
+    for path in tmp_path.glob("job/data/0/*/*"):
         path.write_bytes(path.read_bytes()[:-1])
     ran = train(database, plan(database, 1, tmp_path, generation=2))
     assert says(ran, StoreError, "--fresh")
 
 
-def test_a_commit_that_was_asked_for_is_resumed_from(tmp_path: Path) -> None:
+def test_a_job_made_again_under_its_name_begins_at_the_first_row(tmp_path: Path) -> None:
     database = MemoryDatabase(table(32))
-    train(database, plan(database, 1, tmp_path, every=1))
-    job = plan(database, 1, tmp_path, generation=2)[0]
-    resumed = replace(job, checkpoint=replace(job.checkpoint, resume_from=3))
-    assert len(train(database, [resumed])[0].batches) == 1
-    wrong = replace(resumed, generation=3, checkpoint=replace(job.checkpoint, resume_from=77))
-    assert says(train(database, [wrong]), ConfigurationError, "can't resume job from commit 77")
+    train(database, plan(database, 1, tmp_path, generation=7, run="a"))
+    ran = train(database, plan(database, 2, tmp_path, generation=1, run="b"))
+    assert errors(ran) == [None, None]
+    assert used(ran) == Counter(range(32))
+
+
+def test_a_job_that_another_one_has_taken_over_from_ends_for_good(tmp_path: Path) -> None:
+    database = MemoryDatabase(table(30, 30))
+
+    def take_over(session: Session, step: int) -> None:
+        if step == 2 and session._assignment.rank == 0:
+            train(database, plan(database, 1, tmp_path, run="b"))
+
+    ran = train(database, plan(database, 2, tmp_path, every=3, run="a"), at_step=take_over)
+    again = train(database, plan(database, 2, tmp_path, generation=9, run="a"))
+    for rank in (*ran, *again):
+        assert says([rank], OtherJob, r"another job \(uid b.*another name or another prefix")
+        assert exit_code(rank.error) is ExitCode.CONFIGURATION  # type: ignore[arg-type]
+
+
+def test_a_commit_that_was_asked_for_is_begun_from(tmp_path: Path) -> None:
+    database = MemoryDatabase(table(32))
+    train(database, plan(database, 1, tmp_path, every=1, run="a"))
+    assert len(train(database, begun_from(3, plan(database, 1, tmp_path, run="b")))[0].batches) == 1
+    wrong = begun_from(77, plan(database, 1, tmp_path, run="c"))
+    assert says(train(database, wrong), ConfigurationError, "can't resume job from commit 77")
+
+
+def test_it_is_begun_from_again_until_the_run_has_committed_past_it(tmp_path: Path) -> None:
+    def kill(at: int) -> Callable[[Session, int], None]:
+        def act(_session: Session, step: int) -> None:
+            if step == at:
+                raise ZeroDivisionError
+
+        return act
+
+    database = MemoryDatabase(table(64))  # Eight steps a pass.
+    train(database, plan(database, 1, tmp_path, every=1, run="a"), at_step=kill(8))
+    first, second, third = (
+        train(database, begun_from(6, plan(database, 1, tmp_path, every, g, "b")), at_step=kill(at))
+        for g, every, at in ((1, 0, 8), (2, 1, 8), (3, 1, 99))
+    )
+    assert [len(ran[0].batches) for ran in (first, second, third)] == [1, 1, 1]
+    assert third[0].parameters.rows == 64
+
+
+@pytest.mark.parametrize("run", ["a", "b"])
+@pytest.mark.parametrize("other", ["table", "shards", "filter"])
+def test_a_cursor_of_other_data_is_refused_with_both_named(
+    tmp_path: Path, other: str, run: str
+) -> None:
+    source = DataSource("memory", (("127.0.0.1", 1),), "t")
+    database = MemoryDatabase(table(8, 8, 8))
+    train(database, plan(database, 1, tmp_path, every=1, run="a"))
+    match other:
+        case "table":
+            source = replace(source, table="other")
+        case "filter":
+            source = replace(source, options={"where": "id < 9"})
+        case "shards":
+            database = MemoryDatabase(table(6, 6, 6, 6))
+    job = begun_from(3, plan(database, 2, tmp_path, generation=2, run=run))
+    ran = train(database, [replace(rank, source=source) for rank in job])
+    words = {
+        "table": r"table t in 3 .*table other in 3 shards",
+        "filter": r"table t in 3 .*table t where id < 9 in 3 shards",
+        "shards": r"table t in 3 .*table t in 4 shards",
+    }
+    assert all(says([rank], ConfigurationError, words[other]) for rank in ran)
 
 
 def test_a_store_that_one_rank_cannot_write_ends_all_with_the_same_words(tmp_path: Path) -> None:
@@ -155,9 +222,16 @@ def plan(
     store: Path | str,
     every: int = 0,
     generation: int = 1,
+    run: str = ALONE,
 ) -> list[Assignment]:
     checkpoint = Checkpoint(f"file://{store}", every_steps=every)
-    return assignments(database, world_size, a_job(checkpoint=checkpoint, generation=generation))
+    job = a_job(checkpoint=checkpoint, generation=generation, run=run)
+    return assignments(database, world_size, job)
+
+
+def begun_from(seq: int, job: list[Assignment]) -> list[Assignment]:
+    """The same, with `checkpoint.resumeFrom`."""
+    return [replace(rank, checkpoint=replace(rank.checkpoint, resume_from=seq)) for rank in job]
 
 
 def log_generation(told: Sequence[Reporting]) -> int:

@@ -73,6 +73,16 @@ class StaleGeneration(InsituError):
         super().__init__(problem)
 
 
+class UnknownFormat(InsituError):
+    """Another release of Insitu wrote it in a format that this one can't read, so this one must
+    leave all of it alone.
+    """
+
+
+class OtherJob(InsituError):
+    """Another job has begun to write its checkpoints to the same place of the store."""
+
+
 class PeerLost(InsituError):
     """Another rank of this generation went away in the middle of a collective."""
 
@@ -97,6 +107,8 @@ class ExitCode(enum.IntEnum):
 
 
 EXIT_CODES: tuple[tuple[type[InsituError], ExitCode], ...] = (
+    (UnknownFormat, ExitCode.CONFIGURATION),
+    (OtherJob, ExitCode.CONFIGURATION),
     (DatabaseUnavailable, ExitCode.DATABASE_UNAVAILABLE),
     (StoreError, ExitCode.STORE),
     (PeerLost, ExitCode.PEER_LOST),

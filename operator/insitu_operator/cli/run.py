@@ -23,7 +23,7 @@ from insitu_operator.local.run import run as run_job
 @click.command()
 @options.manifest
 @click.option("--resume", is_flag=True, help="Go on from the newest commit.")
-@click.option("--fresh", is_flag=True, help="Delete the job's commits and begin anew.")
+@click.option("--fresh", is_flag=True, help="Begin anew, beside the commits there are.")
 @options.output
 @options.store
 @options.secrets

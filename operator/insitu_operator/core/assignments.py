@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from insitu.api import TrainingJob
-from insitu.contract import Assignment, Checkpoint, Training
+from insitu.contract import ALONE, Assignment, Checkpoint, Training
 from insitu.databases import DataSource
 from insitu.topology import Topology
 from insitu_operator.core.record import Record
@@ -23,7 +23,8 @@ def assignments(
 ) -> tuple[Assignment, ...]:
     """One for each rank. `topology` must be one that the plan fits; `store` is a URL.
 
-    A later generation always goes on from the newest commit, whatever the first started from.
+    Every generation is told of `resumeFrom`: the trainer sees in the log of commits whether the
+    job has got beyond it.
     """
     spec = job.spec
     shards = {shard.id: shard for shard in topology.shards}
@@ -31,7 +32,7 @@ def assignments(
         store=store,
         every_steps=spec.checkpoint.every_steps,
         keep_last=spec.checkpoint.keep_last,
-        resume_from=None if record.cause else spec.checkpoint.resume_from,
+        resume_from=spec.checkpoint.resume_from,
     )
     training = Training(
         epochs=spec.training.epochs,
@@ -55,6 +56,7 @@ def assignments(
             workers=workers,
             training=training,
             checkpoint=checkpoint,
+            run=job.metadata.uid or ALONE,
         )
         for part in record.plan.ranks
     )

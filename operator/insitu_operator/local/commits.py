@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from uuid import uuid4
 
 from insitu.api import Status
 from insitu.api.status import CheckpointStatus
@@ -26,44 +28,53 @@ class Start(enum.Enum):
 
 @dataclass(frozen=True)
 class Beginning:
-    """`generation` is the highest that has ever written to the log; later ones must be higher."""
+    """`run` is the UID of the life of the job that begins or goes on; `generation` is the highest
+    that is in the log, and later ones must be higher.
+    """
 
+    run: str
     record: Record | None = None
     status: Status = field(default_factory=Status)
     commit: CheckpointStatus | None = None
     generation: int = 0
 
 
-def begin(start: Start, folder: JobFolder, store: str, job: str) -> Beginning:
-    """Looks for earlier commits, and clears away what the run must not go on from.
+def begin(
+    start: Start, folder: JobFolder, store: str, job: str, resume_from: int | None = None
+) -> Beginning:
+    """Looks for earlier commits, and decides whose run this is.
 
-    FRESH deletes the job's commits; NEW refuses to start beside some.
+    FRESH begins another run beside them; so does NEW, which refuses to where there are some,
+    unless the job says from which of them it is to begin (`resume_from`). RESUME goes on with the
+    run that wrote the newest record. Nothing is deleted here: the names in the log are what keeps
+    a forgotten trainer out, and a run that has commits of its own sweeps the parts of older ones.
 
     Raises:
         ConfigurationError: there are commits, and it was not said what to do with them; or
             the folder's files are damaged.
         StoreError: the store can't be read or written.
+        UnknownFormat: another release wrote the commits.
     """
     log = CommitLog(open_store(store), job)
     kept = log.kept()
-    generation = log.generation() or 0
-    newest = kept[-1] if kept else None
-    match start:
-        case Start.NEW if newest is not None:
-            raise ConfigurationError(
-                f"{job} has commits in {store}: the newest, number {newest.seq}, is of step"
-                f" {newest.cursor.step}. Go on from it with --resume, or delete them and begin anew"
-                " with --fresh"
-            )
-        case Start.RESUME:
-            return _resumed(folder, generation, _as_status(store, job, newest))
-        case _:
-            record = folder.read_record() if start is Start.NEW else None
-            generation = max(generation, record.generation if record else 0)
-            if start is Start.FRESH:
-                log.store.delete([entry.name for entry in log.store.list(job)])
-            folder.forget()
-            return Beginning(generation=generation)
+    last = log.history().newest_record()
+    generation = last.generation if last else 0
+    if start is Start.RESUME:
+        run = last.origin.run if last else folder.read_run() or _new_run()
+        folder.write_run(run)
+        return _resumed(run, folder, generation, _as_status(store, job, _newest_of(run, kept)))
+    if start is Start.NEW and kept and resume_from is None:
+        newest = kept[-1]
+        raise ConfigurationError(
+            f"{job} has commits in {store}: the newest, number {newest.seq}, is of step"
+            f" {newest.cursor.step}. Go on from it with --resume, or begin anew beside them with"
+            " --fresh"
+        )
+    record = folder.read_record() if start is Start.NEW else None
+    folder.forget()
+    run = _new_run()
+    folder.write_run(run)
+    return Beginning(run, generation=max(generation, record.generation if record else 0))
 
 
 def kept_commits(store: str, job: str) -> list[Commit]:
@@ -75,14 +86,24 @@ def kept_commits(store: str, job: str) -> list[Commit]:
     return CommitLog(open_store(store), job).kept()
 
 
-def _resumed(folder: JobFolder, generation: int, commit: CheckpointStatus | None) -> Beginning:
+def _new_run() -> str:
+    return str(uuid4())
+
+
+def _newest_of(run: str, kept: Sequence[Commit]) -> Commit | None:
+    return next((commit for commit in reversed(kept) if commit.origin.run == run), None)
+
+
+def _resumed(
+    run: str, folder: JobFolder, generation: int, commit: CheckpointStatus | None
+) -> Beginning:
     """Counts and conditions start anew; the first count of the rows stays."""
     old, status = folder.read_record(), folder.read_status() or Status()
     record = None
     if old is not None:
         record = Record(plan=old.plan, at=old.at, rows=old.rows, step=old.step, cause=old.cause)
     bound = max(status.generation, old.generation if old else 0)
-    return Beginning(record, Status(generation=bound), commit, generation)
+    return Beginning(run, record, Status(generation=bound), commit, generation)
 
 
 def _as_status(store: str, job: str, commit: Commit | None) -> CheckpointStatus | None:

@@ -75,6 +75,18 @@ class JobFolder:
     def write_record(self, record: Record) -> None:
         _replace(self._record, record.to_json())
 
+    def read_run(self) -> str | None:
+        """The UID that stands in for the one that Kubernetes would give; None before the first
+        start.
+        """
+        try:
+            return self._run.read_text(encoding="utf-8").strip() or None
+        except FileNotFoundError:
+            return None
+
+    def write_run(self, uid: str) -> None:
+        _replace(self._run, f"{uid}\n".encode())
+
     def read_status(self) -> Status | None:
         """Raises `ConfigurationError` for a file that is damaged."""
         try:
@@ -100,6 +112,10 @@ class JobFolder:
     @property
     def _record(self) -> Path:
         return self.path / "plan.json"
+
+    @property
+    def _run(self) -> Path:
+        return self.path / "uid"
 
     @property
     def _status(self) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from insitu.api import SecretFiles, TrainingJob, data_source, load_manifest
@@ -33,6 +33,11 @@ class Prepared:
     @property
     def name(self) -> str:
         return self.job.metadata.name
+
+    def of_run(self, uid: str) -> Prepared:
+        """The same, with the UID that Kubernetes would have given the job."""
+        metadata = self.job.metadata.model_copy(update={"uid": uid})
+        return replace(self, job=self.job.model_copy(update={"metadata": metadata}))
 
 
 def stored(manifest: Path, store: str | None, secrets: Mapping[str, Path]) -> tuple[str, str]:

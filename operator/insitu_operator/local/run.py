@@ -88,7 +88,9 @@ def run(
         StoreError: the store of the checkpoints can't be read.
     """
     with prepared.folder.locked():
-        beginning = begin(start, prepared.folder, prepared.store, prepared.name)
+        resume_from = prepared.job.spec.checkpoint.resume_from
+        beginning = begin(start, prepared.folder, prepared.store, prepared.name, resume_from)
+        prepared = prepared.of_run(beginning.run)
         with (
             HeartbeatServer(prepared.name) as heartbeats,
             TopologyWatch(prepared.source, open_database) as watch,

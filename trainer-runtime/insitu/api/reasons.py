@@ -137,7 +137,7 @@ class Reason(enum.StrEnum):
     ACTIVE_DEADLINE_EXCEEDED = (
         "ActiveDeadlineExceeded",
         "The job was active for longer than `spec.activeDeadlineSeconds`. A new job with the same"
-        " store goes on from the last commit.",
+        " name and store goes on from the commit that its `spec.checkpoint.resumeFrom` names.",
     )
     START_DEADLINE_EXCEEDED = (
         "StartDeadlineExceeded",

@@ -147,7 +147,10 @@ class Checkpoint(Model):
         default=None,
         ge=0,
         le=LARGEST,
-        description="Sequence number of the commit to start from. Default: the newest.",
+        description="Number of the commit to begin from, which another job of the same name may"
+        " have made on the same table in the same shards; the number is in its"
+        " `status.checkpoint.uri`. A job that has committed goes on from its own newest commit."
+        " Default: the first row.",
     )
 
 

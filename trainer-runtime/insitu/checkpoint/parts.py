@@ -1,7 +1,8 @@
 """Data objects of a commit: immutable, named once, checked when read.
 
-A part is `<job>/data/<generation>/<step>/<uuid>-<rank>`. No two writers ever use one name, so a
-part that a commit lists can't be changed by anybody later, however late a forgotten writer is.
+A part is `<job>/data/<fence>/<step>/<uuid>-<rank>`: `fence` is the number of its writer's fence in
+the commit log. No two writers ever use one name, so a part that a commit lists can't be changed by
+anybody later, however late a forgotten writer is.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from insitu.checkpoint.store import Buffer, Store
 from insitu.errors import ConfigurationError, StoreError
 
 _JOB = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*")
-_PLACE = re.compile(r"(?P<job>.+)/data/(?P<generation>\d+)/(?P<step>\d+)/[^/]+")
+_PLACE = re.compile(r"(?P<fence>\d+)/(?P<step>\d+)/[^/]+-\d+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,23 +55,27 @@ def check_job(job: str) -> str:
     return job
 
 
-def data_folder(job: str, generation: int | None = None) -> str:
-    """The folder of all parts of a job, or of one generation."""
+def data_folder(job: str, fence: int | None = None) -> str:
+    """The folder of all parts of a job, or of one writer's."""
     folder = f"{check_job(job)}/data"
-    return folder if generation is None else f"{folder}/{generation}"
+    return folder if fence is None else f"{folder}/{fence}"
 
 
-def place(name: str) -> tuple[int, int] | None:
-    """`(generation, step)` that the part `name` was written in; None for a foreign object."""
-    match = _PLACE.fullmatch(name)
-    return None if match is None else (int(match["generation"]), int(match["step"]))
+def place(job: str, name: str) -> tuple[int, int] | None:
+    """`(fence, step)` that the part `name` of `job` was written in; None for any other object.
+
+    Another job may lie below this one's folder, so nothing but the exact form is this job's.
+    """
+    folder = f"{data_folder(job)}/"
+    match = _PLACE.fullmatch(name.removeprefix(folder)) if name.startswith(folder) else None
+    return None if match is None else (int(match["fence"]), int(match["step"]))
 
 
 def write_part(
     store: Store,
     job: str,
     *,
-    generation: int,
+    fence: int,
     step: int,
     rank: int,
     unique: str,
@@ -78,12 +83,13 @@ def write_part(
 ) -> Part:
     """Writes the concatenation of `buffers` as a new part, durable on return.
 
-    `unique` is a fresh UUID: the same one may be shared by the ranks of a step.
+    `fence` is the number of the writer's fence. `unique` is a fresh UUID: the same one may be
+    shared by the ranks of a step.
 
     Raises:
         StoreError: the store is full, read-only or unreachable.
     """
-    name = f"{data_folder(job, generation)}/{step}/{unique}-{rank}"
+    name = f"{data_folder(job, fence)}/{step}/{unique}-{rank}"
     store.put(name, buffers)
     length = sum(memoryview(buffer).nbytes for buffer in buffers)
     return Part(name, length, checksum(buffers), rank)

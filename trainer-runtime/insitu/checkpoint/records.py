@@ -3,7 +3,8 @@
     {"blake2b": "<16 bytes, hex>", "record": {...}}
 
 The digest is of `record` as JSON with sorted keys and no spaces. Every field is readable by a
-person; numbers of shards are written as ranges.
+person; numbers of shards are written as ranges. All formats have this envelope and `format` in
+it, so that each release can tell a record of another release from a damaged one.
 """
 
 from __future__ import annotations
@@ -13,18 +14,20 @@ import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
 
 from insitu.checkpoint.parts import Part
 from insitu.contract.ranges import format_ranges, parse_ranges
 from insitu.data.cursor import BlockPosition, Cursor
+from insitu.data.identity import UNKNOWN, Fingerprint, Origin
 from insitu.data.order import Order
 from insitu.databases import RowPosition
+from insitu.errors import UnknownFormat
 from insitu.topology import ShardId
 
-FORMAT = 1
+FORMAT = 2
 _RANGED_BELOW = 65_536
 
 Json = bool | int | float | str | list["Json"] | dict[str, "Json"] | None
@@ -35,7 +38,7 @@ class Commit:
     """A checkpoint: the parts of the parameters, and how much data is in them.
 
     `parent` is the commit this one trained on from, None for the first. `meta` is the user's.
-    `writer` is the process that made it.
+    `writer` is the process that made it, `fence` the number of the fence that it had set.
     """
 
     seq: int
@@ -47,16 +50,23 @@ class Commit:
     parts: tuple[Part, ...] = ()
     parent: int | None = None
     meta: Mapping[str, Json] = field(default_factory=dict)
+    fence: int = 0
+    origin: Origin = UNKNOWN
 
 
 @dataclass(frozen=True, slots=True)
 class Fence:
-    """From here on only `generation` and later ones may commit."""
+    """From here on only `writer` may commit, for its generation of its run.
+
+    `earlier` are all runs that had set fences before and are over, except this one.
+    """
 
     seq: int
     generation: int
     writer: str
     time: datetime
+    origin: Origin = UNKNOWN
+    earlier: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +89,14 @@ def encode(record: Record) -> bytes:
         "generation": record.generation,
         "writer": record.writer,
         "time": record.time.isoformat(),
+        "run": record.origin.run,
+        "data": None if record.origin.data is None else asdict(record.origin.data),
     }
-    if isinstance(record, Commit):
+    if isinstance(record, Fence):
+        body["earlier"] = list(record.earlier)
+    else:
         body |= {
+            "fence": record.fence,
             "parent": record.parent,
             "worldSize": record.world_size,
             "cursor": encode_cursor(record.cursor),
@@ -95,7 +110,11 @@ def encode(record: Record) -> bytes:
 
 
 def decode(seq: int, data: bytes | memoryview) -> Record | Unreadable:
-    """What the object of sequence number `seq` says."""
+    """What the object of sequence number `seq` says.
+
+    Raises:
+        UnknownFormat: it is whole, and another release of Insitu wrote it.
+    """
     if not len(data):
         return Unreadable(seq, "it is empty")
     try:
@@ -107,8 +126,10 @@ def decode(seq: int, data: bytes | memoryview) -> Record | Unreadable:
     if found != _digest(body):
         return Unreadable(seq, "it is damaged: its digest does not match")
     if body["format"] != FORMAT:
-        return Unreadable(
-            seq, f"it has format {body['format']}, and this version of Insitu reads {FORMAT}"
+        raise UnknownFormat(
+            f"record {seq} of the checkpoints has format {body['format']}, written by "
+            f"{_whose(body['format'])} release of Insitu; this one reads format {FORMAT}. Go on "
+            "with that release, or give the job another name or store"
         )
     if body["seq"] != seq:
         return Unreadable(seq, f"it is a copy of commit {body['seq']}")
@@ -171,8 +192,10 @@ def _row(written: Sequence[Any]) -> RowPosition:
 def _record(body: dict[str, Any]) -> Record:
     seq, generation, writer = body["seq"], body["generation"], body["writer"]
     time = datetime.fromisoformat(body["time"])
+    data = body["data"]
+    origin = Origin(body["run"], None if data is None else Fingerprint(**data))
     if body["kind"] == "fence":
-        return Fence(seq, generation, writer, time)
+        return Fence(seq, generation, writer, time, origin, tuple(body["earlier"]))
     return Commit(
         seq=seq,
         generation=generation,
@@ -183,7 +206,13 @@ def _record(body: dict[str, Any]) -> Record:
         parts=tuple(Part(**part) for part in body["parts"]),
         parent=body["parent"],
         meta=body["meta"],
+        fence=body["fence"],
+        origin=origin,
     )
+
+
+def _whose(found: Any) -> str:
+    return "a newer" if isinstance(found, int) and found > FORMAT else "another"
 
 
 def _pack(shards: Iterable[ShardId]) -> list[Json]:

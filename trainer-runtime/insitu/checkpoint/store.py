@@ -1,8 +1,11 @@
 """The shared store: named objects, written whole, in a directory, a bucket or memory.
 
-One code path on obstore for all of them. What commits need beyond that is `create_if_absent`: of
-any number of writers of one name exactly one wins, atomically. A bucket does it by a conditional
-write (If-None-Match), a directory by a hard link.
+obstore does all of it but the writing of files, which it leaves to the kernel before they are on
+the disk. What commits need beyond that is `create_if_absent`: of any number of writers of one name
+exactly one wins, atomically. A bucket does it by a conditional write (If-None-Match), a directory
+by a hard link.
+
+What a store has to promise is in docs/checkpoints.md.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ import obstore
 from obstore.exceptions import AlreadyExistsError
 from obstore.store import LocalStore, MemoryStore, ObjectStore, from_url
 
-from insitu.checkpoint.directory import make_durable, remove_leftovers
+from insitu.checkpoint import directory
 from insitu.checkpoint.faults import explained
 from insitu.errors import ConfigurationError, StoreError
 
@@ -158,19 +161,20 @@ class _Objects:
     def put(self, name: str, buffers: Sequence[Buffer]) -> None:
         size = sum(memoryview(buffer).nbytes for buffer in buffers)
         with explained(self.url, f"write {name}", size):
+            if self.root is not None:
+                directory.write(self.root, name, buffers, create=False)
+                return
             whole = b"".join(buffers) if size < _JOINED_BELOW else iter(buffers)
             obstore.put(self.backend, name, whole)
-            if self.root is not None:
-                make_durable(self.root, name)
 
     def create_if_absent(self, name: str, data: bytes) -> bool:
         with explained(self.url, f"write {name}", len(data)):
+            if self.root is not None:
+                return directory.write(self.root, name, [data], create=True)
             try:
                 obstore.put(self.backend, name, data, mode="create")
             except AlreadyExistsError:
                 return False
-            if self.root is not None:
-                make_durable(self.root, name)
             return True
 
     def get(self, name: str) -> memoryview | None:
@@ -201,4 +205,4 @@ class _Objects:
             if folder is not None and folder.is_dir():
                 for child in filter(Path.is_dir, folder.iterdir()):
                     if abandoned(child.name):
-                        remove_leftovers(child)
+                        directory.remove_leftovers(child)

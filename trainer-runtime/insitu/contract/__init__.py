@@ -3,7 +3,7 @@
 This package is the only one that writes or reads the variables and the document named here.
 """
 
-from insitu.contract.assignment import Assignment, Checkpoint, Training
+from insitu.contract.assignment import ALONE, Assignment, Checkpoint, Training
 from insitu.contract.document import packed, read_document, to_document, write_document
 from insitu.contract.environment import (
     Reporting,
@@ -16,6 +16,7 @@ from insitu.contract.environment import (
 )
 
 __all__ = [
+    "ALONE",
     "Assignment",
     "Checkpoint",
     "Reporting",

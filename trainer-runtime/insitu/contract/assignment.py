@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from insitu.databases import DataSource
 from insitu.topology import DatabaseNode, NodeId, Shard
 
+ALONE = "alone"
+"""The run of scripts that nobody but the user starts: each goes on from what the one before did."""
+
 
 @dataclass(frozen=True, slots=True)
 class Training:
@@ -22,7 +25,8 @@ class Checkpoint:
     """Where commits go and how often. `store` is a URL: `file:///path` or `s3://bucket/prefix`.
 
     `every_steps` 0 commits only at the end of an epoch and of the job. `resume_from` is a
-    sequence number of the commit log to go on from; None is the newest.
+    sequence number of the commit log, where a run begins that has not committed yet; None is the
+    first row. A run that has committed goes on from its newest commit.
     """
 
     store: str | None = None
@@ -41,7 +45,8 @@ class Assignment:
     when the job first counted it: an epoch that takes another number is not exact. `page_rows`
     is a wish of the user's for the rows of a page; the reader's own limits in bytes hold anyway.
     `workers` are the addresses where TensorFlow's own servers of all ranks will listen; without
-    them the ranks agree on some when they meet.
+    them the ranks agree on some when they meet. `run` is the UID of this life of the job: what
+    others of the same name have committed is not this one's.
     """
 
     job: str
@@ -60,6 +65,7 @@ class Assignment:
     checkpoint: Checkpoint = field(default_factory=Checkpoint)
     page_rows: int | None = None
     workers: tuple[tuple[str, int], ...] = ()
+    run: str = ALONE
 
     @property
     def remote(self) -> tuple[Shard, ...]:

@@ -34,6 +34,7 @@ from insitu.checkpoint.records import Json, decode_block, encode_block
 from insitu.checkpoint.tensors import Tensor, decode_tensors, encode_tensors, merged, share
 from insitu.contract import Assignment
 from insitu.data.cursor import BegunShard, Cursor, Digests
+from insitu.data.identity import Fingerprint, Origin, ShardSet
 from insitu.errors import ConfigurationError, StaleGeneration, StoreError
 from insitu.scalars import Recorder
 from insitu.session.collective import Collective, on_rank_0, together
@@ -84,6 +85,10 @@ class State(Protocol):
 class Commits:
     """The job's checkpoints; keeps nothing where the assignment names no store.
 
+    A run goes on from its own newest commit. Before it has made one, it starts from the commit
+    that `resume_from` names, which may be another run's, or else at the first row: a job that is
+    made again under its name is another run.
+
     A generation of 0 is one that nobody counts (a script run alone): it becomes the next one of
     the log.
 
@@ -106,11 +111,13 @@ class Commits:
         self.newest: Newest | None = None
         self.log_generation = 0
         self._job = assignment.job
+        self._assignment = assignment
         self._checkpoint = assignment.checkpoint
         self._generation = assignment.generation
         self._collective = collective
         self._state = state
         self._now = now
+        self._fence = 0
         self._log: CommitLog | None = None
         self._writer: Writer | None = None
         self._recorder: Recorder | None = None
@@ -120,21 +127,28 @@ class Commits:
             self._log = CommitLog(open_store(url), self._job)
 
     def restore(self) -> Restored | None:
-        """Shuts out older generations, and gives back the newest whole commit, if there is one.
+        """Shuts out older generations, and gives back the commit to go on from, if there is one.
 
         Returns:
             Where it goes on; None for a fresh start.
 
         Raises:
             StaleGeneration: this or a newer generation has been here already.
+            OtherJob: another job writes to the same place now.
             StoreError: the store can't be used.
-            ConfigurationError: there is no such commit to resume from, or it does not fit.
+            ConfigurationError: there is no such commit to resume from, it does not fit, or it
+                counts the rows of another table or of other shards.
         """
         log = self._log
         if log is None:
             return None
-        found = json.loads(self._on_rank_0(lambda: self._open(log)))
+        mine = ShardSet.of(shard.id for shard in self._assignment.shards)
+        answers = self._collective.all_gather_bytes(mine.to_bytes())
+        shards = sum(map(ShardSet.from_bytes, answers), ShardSet())
+        data = Fingerprint.of(self._assignment.source, shards)
+        found = json.loads(self._on_rank_0(lambda: self._open(log, data)))
         self._generation = self.log_generation = found["generation"]
+        self._fence = found["fence"]
         if found["seq"] is None:
             self._record_after(log.store, 0)
             return None
@@ -208,21 +222,31 @@ class Commits:
         if self._collective.rank == 0:
             self._recorder = Recorder(store, self._job, generation=self._generation, after=step)
 
-    def _open(self, log: CommitLog) -> bytes:
+    def _open(self, log: CommitLog, data: Fingerprint) -> bytes:
         """On rank 0: opens the log for this generation and chooses where to go on."""
         probe(log.store, self._job)
-        generation = self._generation or (log.generation() or 0) + 1
-        self._writer = log.fence(generation, writer=str(uuid4()), time=self._now())
-        if (wanted := self._checkpoint.resume_from) is not None:
-            sequence: int | None = log.at(wanted).seq
-        else:
-            newest = log.newest()
-            if newest.skipped and newest.commit is None:
-                raise StoreError(_all_damaged(log, newest.skipped))
-            for skipped in newest.skipped:
-                _log.warning("commit %d is passed over: %s", skipped.seq, skipped.reason)
-            sequence = newest.commit.seq if newest.commit else None
-        return json.dumps({"generation": generation, "seq": sequence}).encode()
+        origin = Origin(self._assignment.run, data)
+        generation = self._generation or _next_generation(log, origin.run)
+        self._writer = log.fence(generation, writer=str(uuid4()), time=self._now(), origin=origin)
+        chosen = self._chosen(log)
+        if chosen is not None:
+            _check_same_data(log, chosen, origin)
+        answer = {
+            "generation": generation,
+            "fence": self._writer.fence.seq,
+            "seq": chosen.seq if chosen else None,
+        }
+        return json.dumps(answer).encode()
+
+    def _chosen(self, log: CommitLog) -> Commit | None:
+        newest = log.newest(run=self._assignment.run)
+        if newest.skipped and newest.commit is None:
+            raise StoreError(_all_damaged(log, newest.skipped))
+        for skipped in newest.skipped:
+            _log.warning("commit %d is passed over: %s", skipped.seq, skipped.reason)
+        if newest.commit is None and (wanted := self._checkpoint.resume_from) is not None:
+            return log.at(wanted)
+        return newest.commit
 
     def _write(
         self,
@@ -243,7 +267,7 @@ class Commits:
         part = write_part(
             store,
             self._job,
-            generation=self._generation,
+            fence=self._fence,
             step=step,
             rank=rank,
             unique=str(uuid4()),
@@ -273,7 +297,30 @@ def _all_damaged(log: CommitLog, skipped: Sequence[Skipped]) -> str:
     return (
         f"no commit of job '{log.job}' in {log.store.url} is whole, commit {first.seq} for one: "
         f"{first.reason}. Restore the store from a backup, or start anew (`insitu run --fresh`, or "
-        "another job name)"
+        "delete the job and create it again)"
+    )
+
+
+def _next_generation(log: CommitLog, run: str) -> int:
+    last = log.history().newest_record()
+    return 1 if last is None or last.origin.run != run else last.generation + 1
+
+
+def _check_same_data(log: CommitLog, commit: Commit, mine: Origin) -> None:
+    """A cursor counts rows of each shard, so it means nothing for any others."""
+    if commit.origin.data == mine.data:
+        return
+    if commit.origin.run == mine.run:
+        remedy = (
+            "A plan keeps a job's shards for life, so it was lost (its ConfigMap, or plan.json "
+            "in the folder .insitu): put it back, or begin anew (delete the job and create it "
+            "again, or `insitu run --fresh`)"
+        )
+    else:
+        remedy = "checkpoint.resumeFrom needs a commit of the same table in the same shards"
+    raise ConfigurationError(
+        f"commit {commit.seq} of {log.job} in {log.store.url} counts rows of {commit.origin.data}, "
+        f"and this run reads {mine.data}: rows would be missed or used twice. {remedy}"
     )
 
 

@@ -4,8 +4,9 @@ A generation ends in one of three ways:
 - refused: a trainer said that trying again would not help. The job fails at once.
 - crash: the script ended by itself with a code of its own, or by a signal. At most
   `backoffLimit` of them over the whole job, with growing pauses.
-- disruption: a database node, another rank, a machine went away, or the plan had become out of
-  date. At most `disruptionLimit` in a row without a new commit; the first restarts at once.
+- disruption: a database node, another rank, a machine or the checkpoint store went away, or the
+  plan had become out of date. At most `disruptionLimit` in a row without a new commit; the first
+  restarts at once.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ _REFUSED = {
 }
 _DISRUPTED = {
     ExitCode.DATABASE_UNAVAILABLE: "could not reach the database",
+    ExitCode.STORE: "could not use the checkpoint store",
     ExitCode.PEER_LOST: "lost another rank",
     ExitCode.STALE_GENERATION: "met a newer generation",
     ExitCode.NOT_OWNER: "read from a database node that no longer owns its shards",
@@ -167,8 +169,6 @@ def _how(worker: Worker) -> str:
         return f"{_DISRUPTED[ExitCode(code)]} (exit code {code})"
     if code in _REFUSED:
         return f"refused to go on (exit code {code})"
-    if code == ExitCode.STORE:
-        return f"could not use the checkpoint store (exit code {code})"
     ended = f"was killed by signal {code - 128} (exit code {code})" if code > 128 else ""
     ended = ended or f"ended with exit code {code}"
     return f"{ended}: {worker.reason}" if worker.reason else ended

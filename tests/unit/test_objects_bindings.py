@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
+import json
+import lzma
 import os
+from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
+from random import Random
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -17,6 +24,7 @@ from insitu_operator.core.objects.bindings import binding, pod_assignments
 from insitu_operator.core.objects.names import ASSIGNMENT, VARIABLE
 from insitu_operator.core.objects.owners import Json
 from insitu_operator.core.objects.plan_maps import plan_map, read_record, replaced
+from insitu_operator.core.plan import Assigned, Plan
 from insitu_operator.core.record import Record
 from tests.unit.job_builders import Scene, job, topology
 from tests.unit.pod_builders import gated
@@ -131,6 +139,44 @@ class TestPlanMap:
         made = plan_map(job(uid="u"), large)
         assert "data" not in made
         assert read_record(made) == large
+
+    def test_a_plan_of_200_nodes_with_256_tokens_each_fits(self) -> None:
+        random = Random(1)
+        tokens = sorted(random.randrange(-(2**63), 2**63) for _ in range(200 * 256 + 1))
+        ranges = [ShardId(f"{a}:{b}") for a, b in pairwise(tokens)]
+        random.shuffle(ranges)
+        parts = tuple(
+            Assigned(rank, NodeId(str(rank)), tuple(ranges[rank::200]), 1) for rank in range(200)
+        )
+        large = replace(record(), plan=Plan(1, "v", parts))
+        assert read_record(plan_map(job(uid="u"), large)) == large
+
+    @pytest.mark.parametrize(
+        ("key", "pack"), [("plan.json.gz", gzip.compress), ("plan.json.xz", lzma.compress)]
+    )
+    def test_a_small_map_can_not_unpack_to_more_than_a_plan(
+        self, key: str, pack: Callable[[bytes], bytes]
+    ) -> None:
+        content = base64.b64encode(pack(b" " * (20 << 20))).decode()
+        forged = {"metadata": {"name": "digits-plan"}, "binaryData": {key: content}}
+        with pytest.raises(ConfigurationError, match="unpacks to more than 16777216 bytes"):
+            read_record(forged)
+
+    @pytest.mark.parametrize(
+        ("part", "why"),
+        [
+            ({"rank": 7}, "its ranks are not 0, 1, 2"),
+            ({"rank": -1}, "greater than or equal to 0"),
+            ({"weight": 2**63}, "less than or equal to"),
+            ({"shards": ["1", "1"]}, "the same shard"),
+        ],
+    )
+    def test_a_forged_plan_is_refused(self, part: Json, why: str) -> None:
+        value = json.loads(record().to_json())
+        value["plan"]["ranks"][0] |= part
+        forged = {"metadata": {"name": "m"}, "data": {"plan.json": json.dumps(value)}}
+        with pytest.raises(ConfigurationError, match=why):
+            read_record(forged)
 
     def test_a_newer_record_takes_the_place_of_exactly_what_was_read(self) -> None:
         found = plan_map(job(uid="u"), record())

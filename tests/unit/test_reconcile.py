@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from insitu.api import Reason, Status
+from insitu.api import ConditionType, Reason, Status
 from insitu.errors import ExitCode
 from insitu.progress import Progress
 from insitu.topology import DatabaseNode, NodeId
@@ -19,7 +19,7 @@ from insitu_operator.core.decision import (
     StopWorkers,
 )
 from insitu_operator.core.observed import Machine, State, Worker
-from insitu_operator.core.reconcile import reconcile
+from insitu_operator.core.reconcile import REFUSED_SECONDS, reconcile
 from tests.unit.job_builders import START, Scene, topology
 
 
@@ -406,3 +406,19 @@ class TestSuspension:
         scene.leaves_with = 0
         assert scene.settle().doing == "Complete"
         assert scene.did(DeleteWorkers) == 0
+
+
+class TestRefusal:
+    def test_what_no_right_can_mend_is_said_once_and_rests(self) -> None:
+        scene = Scene().read()
+        observed = replace(scene.observed(), refused="the plan is too large", refused_for_good=True)
+        decision = reconcile(observed, scene.now)
+        stalled = decision.status.condition(ConditionType.STALLED)
+        assert decision.requeue_after is None
+        assert stalled
+        assert (stalled.status, stalled.message) == ("True", "the plan is too large")
+
+    def test_what_the_api_server_refused_is_tried_again(self) -> None:
+        scene = Scene().read()
+        decision = reconcile(replace(scene.observed(), refused="quota exceeded"), scene.now)
+        assert decision.requeue_after == REFUSED_SECONDS

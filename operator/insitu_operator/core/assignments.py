@@ -28,6 +28,8 @@ def assignments(
     """
     spec = job.spec
     shards = {shard.id: shard for shard in topology.shards}
+    # Made once: each rank is told the addresses of all nodes.
+    reached = replace(source, endpoints=_endpoints(source, topology))
     checkpoint = Checkpoint(
         store=store,
         every_steps=spec.checkpoint.every_steps,
@@ -45,7 +47,7 @@ def assignments(
             generation=record.generation,
             rank=part.rank,
             world_size=record.plan.world_size,
-            source=replace(source, endpoints=_endpoints(source, topology)),
+            source=reached,
             node=topology.node[part.node],
             shards=tuple(shards[shard] for shard in part.shards),
             nodes=topology.nodes,
@@ -65,4 +67,5 @@ def assignments(
 def _endpoints(source: DataSource, topology: Topology) -> tuple[tuple[str, int], ...]:
     """The live nodes first: an address of the manifest may be down by now."""
     live = tuple((node.host, node.port) for node in topology.nodes)
-    return live + tuple(e for e in source.endpoints if e not in live)
+    known = frozenset(live)
+    return live + tuple(e for e in source.endpoints if e not in known)

@@ -100,7 +100,8 @@ class Observed:
     `reading` is the newest one that worked, and `unread` is None when it is also the newest try.
     `machines` holds the machine of each database node, as far as it is known. `commit` is the
     newest one, and `committed_generation` the highest generation that the store has heard of.
-    `refused` is the last action that could not be done and needs a person, in words.
+    `refused` is the last action that could not be done and needs a person, in words;
+    `refused_for_good` says that it can't be done either way while job and database are as they are.
     """
 
     job: TrainingJob
@@ -112,3 +113,4 @@ class Observed:
     commit: CheckpointStatus | None = None
     committed_generation: int = 0
     refused: str = ""
+    refused_for_good: bool = False

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from insitu.api.status import Count
 from insitu.topology import NodeId, ShardId
 
 
@@ -14,10 +15,10 @@ class Assigned:
     node (only ever non-empty when locality is not Required).
     """
 
-    rank: int
+    rank: Count
     node: NodeId
     shards: tuple[ShardId, ...]
-    weight: int
+    weight: Count
     remote: tuple[ShardId, ...] = ()
 
 
@@ -31,7 +32,7 @@ class Plan:
     measured before; None where that goes without saying, or could not be measured.
     """
 
-    generation: int
+    generation: Count
     topology: str
     ranks: tuple[Assigned, ...]
     notes: tuple[str, ...] = ()

@@ -31,7 +31,7 @@ def reconcile(observed: Observed, now: datetime) -> Decision:
     world = World(observed, now)
     step = next(step for policy in _POLICIES if (step := policy(world)) is not None)
     if observed.refused and step.actions:
-        step = _refused(step, observed.refused)
+        step = (_impossible if observed.refused_for_good else _refused)(step, observed.refused)
     status = write_status(world, step)
     # Deadlines count from times that only the new status may have.
     written = replace(observed, job=observed.job.model_copy(update={"status": status}))
@@ -76,6 +76,15 @@ def _refused(step: Step, refused: str) -> Step:
     message = f"{refused}. It is tried again: {step.message}"
     doing = step.doing if step.doing is Reason.SUSPENDED else Reason.KUBERNETES_REFUSED
     return replace(again, doing=doing, message=message)
+
+
+def _impossible(step: Step, refused: str) -> Step:
+    """At rest: another topology or another spec is news, and looked at when it comes."""
+    again = replace(step, bound=None, requeue_after=None)
+    if step.failed or step.complete:
+        return again
+    doing = step.doing if step.doing is Reason.SUSPENDED else Reason.PLAN_IMPOSSIBLE
+    return replace(again, doing=doing, message=refused)
 
 
 def _requeue(world: World, step: Step) -> float | None:

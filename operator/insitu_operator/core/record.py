@@ -11,6 +11,7 @@ from datetime import datetime
 
 from pydantic import TypeAdapter, ValidationError
 
+from insitu.api.status import Count
 from insitu.errors import ConfigurationError
 from insitu_operator.core.plan import Plan
 
@@ -28,11 +29,11 @@ class Record:
 
     plan: Plan
     at: datetime
-    rows: int | None = None
-    crashes: int = 0
-    disruptions: int = 0
-    fruitless: int = 0
-    step: int = 0
+    rows: Count | None = None
+    crashes: Count = 0
+    disruptions: Count = 0
+    fruitless: Count = 0
+    step: Count = 0
     cause: str = ""
 
     @property
@@ -52,12 +53,17 @@ class Record:
     def from_json(cls, text: bytes) -> Record:
         """Raises `ConfigurationError` for anything that `to_json` did not write."""
         try:
-            return _RECORD.validate_json(text)
+            record = _RECORD.validate_json(text)
         except ValidationError as problem:
             first = problem.errors(include_url=False)[0]
             raise ConfigurationError(
                 f"not a record of a plan: {first['msg']} at {first['loc']}"
             ) from None
+        if [part.rank for part in record.plan.ranks] != list(range(record.plan.world_size)):
+            raise ConfigurationError("not a record of a plan: its ranks are not 0, 1, 2 and so on")
+        if len(record.plan.rank_of) != sum(len(part.shards) for part in record.plan.ranks):
+            raise ConfigurationError("not a record of a plan: two ranks have the same shard")
+        return record
 
 
 _RECORD: TypeAdapter[Record] = TypeAdapter(Record)

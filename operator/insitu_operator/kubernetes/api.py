@@ -29,6 +29,11 @@ Observe = Callable[[str, str, int, float], None]
 
 REQUEST_SECONDS = 15.0
 PAGE = 500
+FIRST_PAGE = 100
+PAGE_BYTES = 2 << 20
+"""A page is read in one go, which nothing else can interrupt: 2 MiB take about 20 ms. The first one
+shows how large objects are, and the others are as long as that allows.
+"""
 
 _CONNECTIONS = 32
 """Each takes a quarter of a megabyte, and more than two dozen requests at once help nobody."""
@@ -88,13 +93,13 @@ class Api:
         """All objects, read in pages. Those of a list carry no `kind` and no `apiVersion`."""
         query = _selectors(labels, fields)
         try:
-            return await self._pages(path, [*query, ("limit", str(PAGE))])
+            return await self._pages(path, query, FIRST_PAGE)
         except ApiProblem as problem:
             if problem.status != 410:
                 raise
         # The pages were read too slowly: their common version is forgotten. A list in one piece
         # can't expire.
-        return await self._pages(path, query)
+        return await self._pages(path, query, None)
 
     async def create(self, path: str, body: Json) -> Json:
         return await self._send("create", path, body)
@@ -140,17 +145,23 @@ class Api:
         options = _delete_options(grace_seconds, "Background")
         await self._send("deletecollection", path, options, query=query)
 
-    async def _pages(self, path: str, query: Query) -> Objects:
+    async def _pages(self, path: str, query: Query, limit: int | None) -> Objects:
         items: Objects = []
         more = ""
         while True:
-            page = await self._send(
-                "list", path, query=[*query, ("continue", more)] if more else query
-            )
+            asked = [*query]
+            if limit:
+                asked.append(("limit", str(limit)))
+            if more:
+                asked.append(("continue", more))
+            answer = await self._ask("list", path, query=asked)
+            page = _read(*answer)
             items += page["items"]
             more = page.get("metadata", {}).get("continue", "")
             if not more:
                 return items
+            if limit:
+                limit = page_size(len(page["items"]), len(answer[-1]))
 
     async def _send(
         self,
@@ -161,6 +172,18 @@ class Api:
         content: str = _JSON,
         query: Query | None = None,
     ) -> Json:
+        return _read(*await self._ask(verb, path, body, content=content, query=query))
+
+    async def _ask(
+        self,
+        verb: str,
+        path: str,
+        body: Json | None = None,
+        *,
+        content: str = _JSON,
+        query: Query | None = None,
+    ) -> tuple[str, Target, int, Mapping[str, str], bytes]:
+        """What `_read` reads."""
         about = target(path)
         query = [*(query or ())]
         if verb not in _READS:
@@ -180,7 +203,7 @@ class Api:
             raise ApiProblem(verb, about, 0, "Unreachable", message) from failed
         finally:
             self._observe(verb, about.resource, status, time.monotonic() - began)
-        return _read(verb, about, status, headers, raw)
+        return verb, about, status, headers, raw
 
     async def _exchange(
         self,
@@ -204,6 +227,11 @@ class Api:
         )
         raw = await answer.read()  # type: ignore[no-untyped-call]
         return answer.status, answer.headers, raw
+
+
+def page_size(objects: int, size: int) -> int:
+    """How many objects the next page should have, after one of `objects` in `size` bytes."""
+    return max(1, min(PAGE, objects * PAGE_BYTES // max(1, size)))
 
 
 def in_pod() -> bool:

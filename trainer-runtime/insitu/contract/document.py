@@ -25,13 +25,16 @@ _SECRETS: Any = {"source": {"credentials": True, "tls": {"key_password"}}}
 
 def to_document(assignment: Assignment) -> str:
     """The text of the document."""
-    value = {"format": _FORMAT} | _ASSIGNMENT.dump_python(assignment, mode="json", exclude=_SECRETS)
-    return json.dumps(value)  # Indented, it would take ten times as long: Python has no fast way.
+    # The operator writes one for each rank, and each names all nodes: pydantic's own writer takes a
+    # third of the time that `json` takes.
+    rest = _ASSIGNMENT.dump_json(assignment, exclude=_SECRETS).decode()
+    return f'{{"format":"{_FORMAT}",{rest[1:]}'
 
 
 def packed(text: str) -> str:
     """A document in a few percent of its size, and the same again for the same text."""
-    return base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode()
+    # The highest level takes nine times as long as this one, and saves 4 %.
+    return base64.b64encode(gzip.compress(text.encode(), 6, mtime=0)).decode()
 
 
 def write_document(assignment: Assignment, path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -86,7 +86,11 @@ def endpoints(slices: Iterable[Json]) -> tuple[Endpoint, ...]:
         for endpoint in part.get("endpoints") or []
         for address in endpoint.get("addresses") or []
     }
-    return tuple(sorted(found, key=lambda e: (e.address, not e.ready, e.node_name, e.pod)))
+    return tuple(sorted(found, key=_order))
+
+
+def _order(endpoint: Endpoint) -> tuple[str, bool, str, str]:
+    return endpoint.address, not endpoint.ready, endpoint.node_name, endpoint.pod
 
 
 def place(
@@ -104,7 +108,8 @@ def place(
     names addresses of its own, which are then searched for among those of the machines. `used`
     is what the pods of others request on each machine. A name is empty where none is known.
     """
-    where = {node.id: _locate(spec, node, found, nodes) for node in topology.nodes}
+    locate = _Addresses.of(found, nodes).locate
+    where = {node.id: locate(spec, node) for node in topology.nodes}
     ranks = {part.node for part in record.plan.ranks} if record else where.keys()
     trainers = Counter(m.name for node, m in where.items() if node in ranks)
     shared = Counter(state.hostname for state in nodes.values())
@@ -128,28 +133,57 @@ def requests(trainer: Trainer) -> dict[str, Decimal]:
     return {name: quantity(text) for name, text in asked.items()}
 
 
-def _locate(
-    spec: Spec, node: DatabaseNode, found: Sequence[Endpoint], nodes: Mapping[str, NodeState]
-) -> Machine:
-    host, service = _plain(node.host), spec.data.reach.service
-    if service is None:
-        named = sorted(s.name for s in nodes.values() if host in (*s.addresses, s.name))
-        if named:
-            return Machine(named[0])
-        return Machine("", f"no node of this Kubernetes cluster has its address {node.host}")
-    pod = "" if _is_address(host) else host.partition(".")[0]
-    mine = [e for e in found if e.address == host or (pod and e.pod == pod)]
-    ready = [e for e in mine if e.ready]
-    if not ready:
-        text = f"no ready endpoint of Service {service.name} has its address {node.host}"
-        if mine and mine[0].pod:
-            text += f"; pod {mine[0].pod}, which has it, is not ready"
-        return Machine(mine[0].node_name if mine else "", text)
-    if not ready[0].node_name:
-        return Machine(
-            "", f"the endpoint {node.host} of Service {service.name} is on no node of this cluster"
-        )
-    return Machine(ready[0].node_name)
+@dataclass(frozen=True, slots=True)
+class _Addresses:
+    """Where addresses lead to, looked up once for all database nodes.
+
+    `endpoints` are those of the Service by address and by pod, and `names` the machines by address
+    and by name.
+    """
+
+    endpoints: Mapping[str, Sequence[Endpoint]]
+    pods: Mapping[str, Sequence[Endpoint]]
+    names: Mapping[str, Sequence[str]]
+
+    @classmethod
+    def of(cls, found: Sequence[Endpoint], nodes: Mapping[str, NodeState]) -> Self:
+        by_address: defaultdict[str, list[Endpoint]] = defaultdict(list)
+        by_pod: defaultdict[str, list[Endpoint]] = defaultdict(list)
+        for endpoint in found:
+            by_address[endpoint.address].append(endpoint)
+            by_pod[endpoint.pod].append(endpoint)
+        names: defaultdict[str, list[str]] = defaultdict(list)
+        for state in nodes.values():
+            for host in {*state.addresses, state.name}:
+                names[host].append(state.name)
+        return cls(by_address, by_pod, names)
+
+    def locate(self, spec: Spec, node: DatabaseNode) -> Machine:
+        """The machine of a database node, or why there is none."""
+        host, service = _plain(node.host), spec.data.reach.service
+        if service is None:
+            if named := self.names.get(host):
+                return Machine(min(named))
+            return Machine("", f"no node of this Kubernetes cluster has its address {node.host}")
+        mine = self._behind(host)
+        ready = [e for e in mine if e.ready]
+        if not ready:
+            text = f"no ready endpoint of Service {service.name} has its address {node.host}"
+            if mine and mine[0].pod:
+                text += f"; pod {mine[0].pod}, which has it, is not ready"
+            return Machine(mine[0].node_name if mine else "", text)
+        if not ready[0].node_name:
+            where = f"the endpoint {node.host} of Service {service.name}"
+            return Machine("", f"{where} is on no node of this cluster")
+        return Machine(ready[0].node_name)
+
+    def _behind(self, host: str) -> Sequence[Endpoint]:
+        """In the order of `endpoints`."""
+        mine = self.endpoints.get(host, ())
+        pod = "" if _is_address(host) else host.partition(".")[0]
+        if not pod:
+            return mine
+        return sorted({*mine, *self.pods.get(pod, ())}, key=_order)
 
 
 def _refusal(state: NodeState, trainer: Trainer, *, unique: bool) -> str:

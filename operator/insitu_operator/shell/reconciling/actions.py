@@ -31,6 +31,7 @@ from insitu_operator.core.objects.settings import TrainerSettings
 from insitu_operator.core.observed import Machine, Reading
 from insitu_operator.core.record import Record
 from insitu_operator.kubernetes import Api, ApiProblem, Json, paths
+from insitu_operator.shell.aside import aside, size_of
 from insitu_operator.shell.reconciling.memory import Memory, Places
 from insitu_operator.shell.reconciling.problems import InTheWay, LookAgain, outrun
 
@@ -125,11 +126,11 @@ class Actions:
         path = paths.config_map(scene.namespace, plan_map_name(job.metadata.name))
         try:
             if known is None:
-                made = await self._api.create(
-                    paths.config_maps(scene.namespace), plan_map(job, record)
-                )
+                wanted = await aside(size_of(record.plan), plan_map, job, record)
+                made = await self._api.create(paths.config_maps(scene.namespace), wanted)
             else:
-                made = await self._api.replace(path, replaced(known, record))
+                wanted = await aside(size_of(record.plan), replaced, known, record)
+                made = await self._api.replace(path, wanted)
         except ApiProblem as problem:
             if problem.exists:
                 await self._own(scene, "ConfigMap", path)
@@ -179,14 +180,16 @@ class Actions:
         assert scene.source is not None
         record = scene.record
         told = pod_assignments(scene.job, record, scene.reading.topology, scene.source)
-        node_of = {part.rank: part.node for part in record.plan.ranks}
+        machine_of = {part.rank: scene.machines[part.node].name for part in record.plan.ranks}
         waiting = [p for p in scene.pods if is_waiting(p) and generation_of(p) == generation]
+        hostnames = [scene.nodes[machine_of[rank_of(pod)]].hostname for pod in waiting]
         patches = []
-        for pod in waiting:
-            rank = rank_of(pod)
-            state = scene.nodes[scene.machines[node_of[rank]].name]
+        # All of them before the first is sent: one that can't be made is to start none.
+        for pod, hostname in zip(waiting, hostnames, strict=True):
             path = paths.pod(scene.namespace, pod["metadata"]["name"])
-            patches.append((path, binding(pod, told[rank], state.hostname)))
+            patches.append((path, binding(pod, told[rank_of(pod)], hostname)))
+            # Each takes a millisecond or two, and the lease has to be renewed meanwhile.
+            await asyncio.sleep(0)
         await self._all(self._api.strategic(path, patch) for path, patch in patches)
 
     async def _stop(self, scene: Scene, generation: int, grace_seconds: float) -> None:

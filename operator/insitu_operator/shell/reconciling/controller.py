@@ -30,6 +30,7 @@ from insitu_operator.core.observed import Machine, Observed
 from insitu_operator.core.reconcile import reconcile
 from insitu_operator.core.refit import refitted
 from insitu_operator.kubernetes import Api, ApiProblem, Json
+from insitu_operator.shell.aside import aside, size_of
 from insitu_operator.shell.databases.databases import Databases
 from insitu_operator.shell.databases.polling import Look
 from insitu_operator.shell.key import Key
@@ -175,7 +176,8 @@ class Controller:
             return FIRST_LOOK_SECONDS
         now = self._clock()
         observed, scene = await self._gather(job, memory, pods, look, now)
-        decision = reconcile(observed, now)
+        size = max(size_of(observed.reading), len(pods))
+        decision = await aside(size, reconcile, observed, now)
         if decision.actions and not job.status.conditions:
             # A watch that is older than the definition of TrainingJob leaves out fields that came
             # with a newer one. The answer to the first status has all of them, so nothing is
@@ -187,7 +189,10 @@ class Controller:
         except InsituError as problem:
             if not needs_person(problem) or nowhere_to_create(problem):
                 raise
-            decision = reconcile(replace(observed, refused=str(problem)), now)
+            # What this version can't make of the job, nobody's right or quota will change.
+            final = isinstance(problem, ConfigurationError)
+            refused = replace(observed, refused=str(problem), refused_for_good=final)
+            decision = await aside(size, reconcile, refused, now)
             if isinstance(problem, InTheWay) and problem.passing:
                 decision = replace(decision, requeue_after=LEAVING_SECONDS)
         else:
@@ -208,8 +213,10 @@ class Controller:
         look: Look,
         now: datetime,
     ) -> tuple[Observed, Scene]:
-        uid, record, nodes = memory.uid, memory.record, self._sight.nodes
-        reading = refitted(look.reading, job.spec.data.kind, record)
+        # A copy: what the watches show meanwhile is for the next pass.
+        uid, record, nodes = memory.uid, memory.record, dict(self._sight.nodes)
+        size = size_of(look.reading)
+        reading = await aside(size, refitted, look.reading, job.spec.data.kind, record)
         ranks, memory.pod_times = workers(
             pods, nodes, lambda g, r: self._heartbeats.newest(uid, g, r), now, memory.pod_times
         )
@@ -222,10 +229,10 @@ class Controller:
             put = partial(
                 place, job.spec, reading.topology, endpoints(slices), nodes, record=record
             )
-            machines = put()
+            machines = await aside(size, put)
             if needs_room(job, ranks):
                 names = [machine.name for machine in machines.values() if machine.name]
-                machines = put(used=await self._room.taken(names, uid))
+                machines = await aside(size, put, used=await self._room.taken(names, uid))
         observed = Observed(
             job=job,
             record=record,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from insitu.api import TrainingJob
 from insitu_operator.core.objects.names import JOB_UID, plan_map_name
 from insitu_operator.core.objects.owners import belongs_to
@@ -29,7 +31,7 @@ async def recall(api: Api, job: TrainingJob, memory: Memory) -> None:
         memory.remember(None, None)
         return
     if belongs_to(found, job):
-        memory.remember(read_record(found), found)
+        memory.remember(await asyncio.to_thread(read_record, found), found)
     else:
         memory.remember(None, None)
 

@@ -3,17 +3,21 @@
 import asyncio
 import base64
 import json
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from insitu.errors import AuthenticationError
-from insitu.progress import Heartbeat, Progress
+from insitu.progress import Heartbeat, Progress, received
 from insitu_operator.core.heartbeats import News, Ranks
-from insitu_operator.kubernetes import ApiProblem, paths
+from insitu_operator.kubernetes import Api, ApiProblem, paths
 from insitu_operator.shell.heartbeats.heartbeats import Heartbeats, Trainer
 from insitu_operator.shell.heartbeats.tokens import Bearer, Busy, Tokens
 from insitu_operator.shell.key import Key
+from insitu_operator.shell.reconciling.memory import Memory
+from insitu_operator.shell.reconciling.recall import pods_of
+from tests.unit.job_builders import Scene, job
+from tests.unit.pod_builders import pod
 
 AUDIENCE = "insitu.dev/operator"
 POD = Bearer("ml", "digits-g1-0", "uid-0")
@@ -112,9 +116,9 @@ class TestHeartbeats:
         )
         for step in range(40):
             now[0] = float(step)
-            for job in range(400):
-                beat = a_beat(job=str(job), progress=Progress(step=step))
-                heartbeats.take(a_trainer(job=str(job)), beat)
+            for name in range(400):
+                beat = a_beat(job=str(name), progress=Progress(step=step))
+                heartbeats.take(a_trainer(job=str(name)), beat)
         assert len(looks) == 3 * 400
 
     def test_a_job_of_which_only_the_generation_is_known_answers_with_it(self) -> None:
@@ -122,6 +126,77 @@ class TestHeartbeats:
         heartbeats.follow("digits", 4)
         assert heartbeats.take(a_trainer(), a_beat(generation=3)).generation == 4
         assert heartbeats.log_generation("digits") == heartbeats.log_generation("other") == 0
+
+
+class TestReceived:
+    @pytest.mark.parametrize(
+        ("said", "why"),
+        [
+            ({"step": -1}, "progress.step: -1 is not between 0 and"),
+            ({"rows": 2**63}, "progress.rows: 9223372036854775808 is not between"),
+            ({"percent": "NaN"}, "progress.percent: nan is not between"),
+            ({"eta_seconds": "Infinity"}, "progress.eta_seconds: inf is not between"),
+            ({"updated": 1e300}, "progress.updated: 1e\\+300 is not between"),
+            ({"log_generation": 2**50}, "more than 1000000 generations ahead of 1"),
+            ({"state": "winning"}, "progress.state"),
+        ],
+    )
+    def test_a_number_that_can_not_be_true_is_refused(self, said: Any, why: str) -> None:
+        body = {"job": "digits", "generation": 1, "rank": 0, "progress": said}
+        with pytest.raises(ValueError, match=why):
+            received(json.dumps(body), 10.0)
+
+    def test_a_report_from_the_future_is_one_of_now(self) -> None:
+        late = a_beat(progress=Progress(updated=9e9)).model_dump_json()
+        found = received(late, 1e9).progress
+        assert found
+        assert found.updated == 1e9
+
+    def test_a_loss_may_be_no_number(self) -> None:
+        said = a_beat(progress=Progress(metrics={"loss": float("inf")}))
+        assert received(said.model_dump_json(), 1.0) == said
+
+
+class TestWhoseWordCounts:
+    """Labels and owner references are anybody's to write; the uid of the Job is the cluster's."""
+
+    @pytest.mark.parametrize(
+        ("uid", "generation", "ours"),
+        [("j", 1, True), ("forged", 1, False), ("j", 900, False), ("j", 10**30, False)],
+    )
+    def test_only_a_pod_of_the_jobs_own_job_is_a_rank(
+        self, uid: str, generation: int, ours: bool
+    ) -> None:
+        owned = pod(0, generation=generation)
+        owned["metadata"]["ownerReferences"][0]["uid"] = uid
+        found, memory = Cluster([owned]), Memory("u")
+        memory.remember(Scene().read().tick().record, None)
+        pods = asyncio.run(pods_of(cast("Api", found), job(uid="u"), memory))
+        assert bool(pods) is ours
+        assert memory.batch_jobs == {1: {"j"}} if generation == 1 else not memory.batch_jobs
+
+    def test_a_rank_whose_job_is_gone_is_waited_for(self) -> None:
+        memory = Memory("u")
+        memory.remember(Scene().read().tick().record, None)
+        found = Cluster([pod(0)], jobs=False)
+        assert len(asyncio.run(pods_of(cast("Api", found), job(uid="u"), memory))) == 1
+        assert not memory.batch_jobs
+
+
+class Cluster:
+    """An API server with pods, and with the Job that runs generation 1 of the job."""
+
+    def __init__(self, pods: list[Any], *, jobs: bool = True) -> None:
+        self._pods, self._jobs = pods, jobs
+
+    async def list(self, _path: str, **_selectors: Any) -> list[Any]:
+        return self._pods
+
+    async def get(self, path: str) -> Any:
+        if not self._jobs or not path.endswith("digits-g1"):
+            raise ApiProblem("get", paths.target(path), 404, "NotFound", "")
+        owner = {"kind": "TrainingJob", "name": "digits", "uid": "u", "controller": True}
+        return {"metadata": {"uid": "j", "ownerReferences": [owner]}}
 
 
 def test_a_pod_says_which_rank_it_is() -> None:

@@ -13,6 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from insitu_operator.shell.key import Key
 from insitu_operator.shell.queueing.queue import Queue
 from insitu_operator.shell.queueing.schedule import Lane, Pace, Schedule
+from insitu_operator.shell.tasks import Tasks
 from tests.virtual_time import now, run
 
 JOB = Key("ml", "digits")
@@ -44,6 +45,38 @@ class Passes:
 
     def queue(self) -> Queue:
         return Queue(self, self, jitter=lambda: 0.0)
+
+
+def test_a_worker_that_dies_says_what_of() -> None:
+    class Deaf(Passes):
+        def passed(self, key: Key, seconds: float) -> None:
+            raise RuntimeError(f"heard of {key.name} after {seconds:.0f} s")
+
+    async def main() -> None:
+        passes = Deaf()
+        async with passes.queue() as queue:
+            queue.add(JOB, urgent=True)
+            await queue.hold()
+
+    with pytest.raises(RuntimeError, match="heard of digits after 0 s"):
+        run(main())
+
+
+def test_of_tasks_that_nobody_waits_for_the_first_death_is_told() -> None:
+    async def dies(seconds: float) -> None:
+        await asyncio.sleep(seconds)
+        raise RuntimeError(f"after {seconds:.0f} s")
+
+    async def main() -> None:
+        async with Tasks() as tasks:
+            tasks.start(asyncio.sleep(1), "ends")
+            tasks.start(asyncio.sleep(9), "cancelled").cancel()
+            tasks.start(dies(3), "later")
+            tasks.start(dies(2), "first")
+            await tasks.deaths.hold()
+
+    with pytest.raises(RuntimeError, match="after 2 s"):
+        run(main())
 
 
 def test_many_adds_make_one_pass() -> None:

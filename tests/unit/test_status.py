@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from insitu.api import ConditionType, Reason
+from insitu.api import ConditionType, Reason, Status
 from insitu.errors import AuthenticationError, DatabaseUnavailable, DataLost, InsituError
 from insitu.progress import Progress
-from insitu.topology import MeasuredLocality
+from insitu.topology import MeasuredLocality, NodeId
 from insitu_operator.core.record import Record
 from insitu_operator.core.summary import local_share, short_time
 from insitu_operator.core.unread import unread
@@ -224,3 +225,43 @@ def test_a_failed_reading_has_a_reason(error: InsituError, reason: Reason) -> No
 )
 def test_times_are_short(seconds: float, text: str) -> None:
     assert short_time(seconds) == text
+
+
+class TestWhatComesFromOutside:
+    """The API server takes a status whole or not, and the definition says what it takes."""
+
+    @pytest.mark.parametrize(
+        "report",
+        [
+            {"metrics": {f"{'x' * 70}{n}": 1.0 for n in range(3)}},
+            {"metrics": {"": 1.0}},
+            {"percent": float("nan"), "eta_seconds": float("inf")},
+            {"step": -1, "rows": 2**63, "bytes_local": 2**63, "rows_local": -5},
+            {"updated": 1e300},
+        ],
+        ids=["alike", "empty", "no numbers", "no counts", "no time"],
+    )
+    def test_no_report_makes_it_unwritable(self, report: dict[str, Any]) -> None:
+        found = {"updated": START.timestamp(), **report}
+        scene = Scene().started().reports(Progress(state="training", **found)).tick()
+        told = scene.job.status.trainer_status
+        assert told
+        assert Status.model_validate(scene.job.status.model_dump()) == scene.job.status
+        assert len({m.name for m in told.metrics}) == len(report.get("metrics", ()))
+
+    def test_a_database_nodes_id_may_be_longer_than_the_status_has_room_for(self) -> None:
+        scene, long = Scene(), NodeId("10.0.0.1," * 40)
+        found = topology(backups=0)
+        renamed = {node.id: long if node.id == "a" else node.id for node in found.nodes}
+        scene.read_as(
+            replace(
+                found,
+                nodes=tuple(replace(n, id=renamed[n.id]) for n in found.nodes),
+                shards=tuple(
+                    replace(s, owners=tuple(renamed[o] for o in s.owners)) for s in found.shards
+                ),
+            )
+        )
+        scene.machines = {**scene.machines, long: scene.machines["a"]}
+        shown = [n.database_node for n in scene.settle().job.status.nodes]
+        assert {len(name) for name in shown} == {1, 255}

@@ -80,6 +80,54 @@ class Heartbeat(BaseModel):
     last_lines: tuple[str, ...] = ()
 
 
+LARGEST = 2**53 - 1
+"""Of all numbers that come from outside: the largest that JSON carries everywhere."""
+
+_LATEST = 253402300799.0
+"""The last second of the year 9999, in seconds since the epoch of 1970."""
+
+
+def received(text: bytes | str, now: float) -> Heartbeat:
+    """A heartbeat as it came from outside, at `now` in seconds since the epoch of 1970.
+
+    A report from the future is one of now: somebody's clock is ahead.
+
+    Raises:
+        ValueError: it is no heartbeat, or a number of it can't be true; says which.
+    """
+    try:
+        heartbeat = Heartbeat.model_validate_json(text)
+    except ValidationError as problem:
+        first = problem.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise ValueError(f"{where}: {first['msg']}") from None
+    progress = heartbeat.progress
+    _check("", heartbeat)
+    if progress is None:
+        return heartbeat
+    _check("progress.", progress)
+    if progress.log_generation > heartbeat.generation + MOST_AHEAD:
+        raise ValueError(
+            f"progress.log_generation: {progress.log_generation} is more than {MOST_AHEAD}"
+            f" generations ahead of {heartbeat.generation}"
+        )
+    if progress.updated <= now:
+        return heartbeat
+    told = progress.model_copy(update={"updated": min(now, _LATEST)})
+    return heartbeat.model_copy(update={"progress": told})
+
+
+MOST_AHEAD = 1_000_000
+"""Generations that a log may be ahead of a rank: more than a job can start in its life, and too few
+to use up all numbers."""
+
+
+def _check(where: str, value: BaseModel) -> None:
+    for name, number in value:
+        if isinstance(number, int | float) and not 0 <= number <= LARGEST:
+            raise ValueError(f"{where}{name}: {number} is not between 0 and {LARGEST}")
+
+
 class HeartbeatReply(BaseModel):
     """`generation` is the job's current one; a trainer of an older one has to stop.
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from datetime import UTC, datetime
 
-from insitu.api.status import TrainerStatus, metrics_of
+from insitu.api.status import TrainerStatus, counted, metrics_of
 from insitu.progress import Progress
 from insitu_operator.core.observed import Worker
+
+_LATEST = 253402300799
+"""The end of the year 9999, in seconds since the epoch of 1970."""
 
 EVERY_SECONDS = 5.0
 """The status follows the ranks no closer than this."""
@@ -66,13 +69,13 @@ def _found(workers: Iterable[Worker]) -> TrainerStatus | None:
 def _status(progress: Progress) -> TrainerStatus:
     percent, left = progress.percent, progress.eta_seconds
     return TrainerStatus(
-        progress_percentage=None if percent is None else max(0, min(100, int(percent))),
-        estimated_remaining_seconds=None if left is None else max(0, round(left)),
-        epoch=progress.epoch,
-        step=progress.step,
-        rows=progress.rows,
-        rows_per_second=round(rows_per_second(progress) or 0.0),
-        inexact_epochs=progress.inexact_epochs,
+        progress_percentage=None if percent is None else min(100, counted(percent)),
+        estimated_remaining_seconds=None if left is None else counted(round(left, 0)),
+        epoch=counted(progress.epoch),
+        step=counted(progress.step),
+        rows=counted(progress.rows),
+        rows_per_second=counted(round(rows_per_second(progress) or 0.0, 0)),
+        inexact_epochs=counted(progress.inexact_epochs),
         metrics=metrics_of(list(progress.metrics.items())[:256]),
-        last_updated_time=datetime.fromtimestamp(int(progress.updated), UTC),
+        last_updated_time=datetime.fromtimestamp(min(counted(progress.updated), _LATEST), UTC),
     )

@@ -8,6 +8,8 @@ from insitu.api.status import (
     NodeStatus,
     Status,
     WorkerCounts,
+    counted,
+    shortened,
 )
 from insitu_operator.core.conditions import conditions
 from insitu_operator.core.decision import Step
@@ -17,6 +19,10 @@ from insitu_operator.core.summary import summary
 from insitu_operator.core.world import World
 
 _NODES = 64
+_NODE_ID = 255
+"""An Ignite node's default id is the list of all its machine's addresses."""
+
+_TEXT = 32768
 
 
 def write_status(world: World, step: Step) -> Status:
@@ -100,10 +106,10 @@ def _locality(world: World, bound: int) -> LocalityShare:
         shards=shards,
         local=shards - remote,
         remote=remote,
-        bytes_local=sum(p.bytes_local for p in reports),
-        bytes_remote=sum(p.bytes_remote for p in reports),
-        earlier_bytes_local=earlier[0],
-        earlier_bytes_remote=earlier[1],
+        bytes_local=counted(sum(p.bytes_local for p in reports)),
+        bytes_remote=counted(sum(p.bytes_remote for p in reports)),
+        earlier_bytes_local=counted(earlier[0]),
+        earlier_bytes_remote=counted(earlier[1]),
         # Rounded down: 100 % is a promise.
         own_copies_percent=None if own is None else int(own * 100),
     )
@@ -127,17 +133,17 @@ def _nodes(world: World, *, fresh: bool) -> tuple[NodeStatus, ...]:
         last = before.get(part.rank)
         rows_read = last.rows_read if last else 0
         if fresh and worker and worker.progress:
-            rows_read = worker.progress.rows_local + worker.progress.rows_remote
+            rows_read = counted(worker.progress.rows_local + worker.progress.rows_remote)
         found.append(
             NodeStatus(
                 rank=part.rank,
-                database_node=part.node,
+                database_node=shortened(part.node, _NODE_ID),
                 node=(worker.machine if worker else "") or (machine.name if machine else ""),
                 shards=len(part.shards),
                 rows=part.weight,
                 rows_read=rows_read,
                 state=state_of(worker) if worker else _absent(world, part.rank),
-                reason=_reason(worker) if worker else world.vanished.get(part.rank, ""),
+                reason=(_reason(worker) if worker else world.vanished.get(part.rank, ""))[:_TEXT],
             )
         )
     return tuple(found)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import secrets
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Self
 
-from pydantic import ValidationError
-
-from insitu.progress import Heartbeat
+from insitu.progress import Heartbeat, received
 from insitu_operator.core.heartbeats import Ranks
 
 _LARGEST_BODY = 4 << 20
@@ -80,8 +79,8 @@ class HeartbeatServer:
                     self.send_error(404)
                     return
                 try:
-                    heartbeat = Heartbeat.model_validate_json(self.rfile.read(length))
-                except ValidationError:
+                    heartbeat = received(self.rfile.read(length), time.time())
+                except ValueError:
                     self.send_error(400)
                     return
                 if heartbeat.job != server._job:

@@ -67,7 +67,7 @@ class Parts:
         self.endpoint = HeartbeatEndpoint(
             self.heartbeats,
             Tokens(api, settings.audience),
-            self.sight.trainer,
+            lambda pod_uid: self._controller.trainer(pod_uid),
             leading,
             metrics.heartbeat,
         )

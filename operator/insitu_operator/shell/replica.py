@@ -108,6 +108,7 @@ class Replica:
         parts, settings = self._parts, self._settings
         async with Tasks() as tasks, parts.databases:
             lost = tasks.start(self._elector.hold(), "lease")
+            read = tasks.start(parts.databases.hold(), "databases")
             looked = tasks.start(self._look(), "first lists")
             if (ended := await first(stopped, lost, looked)) is not looked:
                 return self._end(self._reason(ended))
@@ -123,7 +124,9 @@ class Replica:
                     watch(parts.sight, settings.namespaces, self._pulse, self._metrics, started),
                     "watches",
                 )
-                ended = await first(stopped, lost, watched, compared)
+                died = workers.start(workers.deaths.hold(), "deaths")
+                worked = workers.start(parts.queue.hold(), "queue")
+                ended = await first(stopped, lost, watched, compared, read, worked, died)
                 return self._end(self._reason(ended))
 
     async def _look(self) -> None:
@@ -175,6 +178,7 @@ class Replica:
             _log.error("this replica is deaf: %s", error)
             return Exit.WATCHES_ENDED
         if error is not None:
+            _log.error("this replica can't go on: its task '%s' died", ended.get_name())
             raise error
         # Watches end without an error when a signal came before it could be taken back.
         return Exit.STOPPED

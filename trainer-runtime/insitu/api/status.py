@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import enum
+import hashlib
+import math
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Annotated
@@ -234,5 +236,28 @@ class Status(Model):
 
 
 def metrics_of(values: Iterable[tuple[str, float]]) -> tuple[Metric, ...]:
-    """Metrics by name; numbers become strings, because the API has no floats."""
-    return tuple(Metric(name=name[:63], value=f"{value:.6g}") for name, value in sorted(values))
+    """Metrics by name; numbers become strings, because the API has no floats.
+
+    Names are made unique and 1 to 63 letters long: the API server takes a status whole or not.
+    """
+    found: dict[str, float] = {}
+    for name, value in sorted(values):
+        found.setdefault(shortened(name or "unnamed", 63), value)
+    return tuple(Metric(name=name, value=f"{value:.6g}") for name, value in found.items())
+
+
+def shortened(text: str, most: int) -> str:
+    """`text`, or its beginning and a digest of all of it where it has more than `most` letters.
+
+    >>> shortened("accuracy", 63)
+    'accuracy'
+    """
+    if len(text) <= most:
+        return text
+    digest = hashlib.sha256(text.encode(errors="replace")).hexdigest()[:8]
+    return f"{text[: most - 9]}-{digest}"
+
+
+def counted(number: float) -> int:
+    """The nearest count that the API has."""
+    return 0 if math.isnan(number) else int(max(0, min(number, LARGEST)))

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
+from typing import Any
 
 from insitu.progress import Heartbeat
 from insitu_operator.core.objects.containers import blocked, why_ended
@@ -65,6 +66,12 @@ def is_ours(pod: Json) -> bool:
         return False
     owner = controller(pod)
     return owner.get("kind") == "Job" and owner.get("name") == batch_job_name(job, int(generation))
+
+
+def batch_job_uid(pod: Mapping[str, Any]) -> str:
+    """Uid of the Job that the pod names as its controller, or empty; anybody can write it."""
+    owner = controller(dict(pod))
+    return str(owner.get("uid", "")) if owner.get("kind") == "Job" else ""
 
 
 def rank_of(pod: Json) -> int:

@@ -8,13 +8,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Protocol, Self
+from typing import NoReturn, Protocol, Self
 
 from insitu.api import Data, OnChange
 from insitu.databases import DataSource, connect
 from insitu_operator.shell.databases.polling import Cadence, Look, OpenDatabase, Poller, is_news
 from insitu_operator.shell.databases.sources import Opened
 from insitu_operator.shell.key import Key
+from insitu_operator.shell.tasks import Deaths
 
 THREADS = 32
 
@@ -78,6 +79,7 @@ class Databases:
         self._shared: dict[Table, _Shared] = {}
         self._table_of: dict[Key, Table] = {}
         self._stopping: set[asyncio.Task[None]] = set()
+        self._deaths = Deaths()
 
     async def __aenter__(self) -> Self:
         return self
@@ -93,6 +95,10 @@ class Databases:
         await asyncio.gather(*self._stopping, return_exceptions=True)
         # What a driver still does has its own time-out; nobody waits for it here.
         self._threads.shutdown(wait=False)
+
+    async def hold(self) -> NoReturn:
+        """Raises what a poller died of; else never returns."""
+        await self._deaths.hold()
 
     def look(self, key: Key, data: Data) -> Look:
         """The newest reading for a job, which keeps its table being read until `release`."""
@@ -146,5 +152,5 @@ class Databases:
             self._clock,
         )
         shared = self._shared[table] = _Shared(poller)
-        poller.start()
+        self._deaths.watch(poller.start())
         return shared

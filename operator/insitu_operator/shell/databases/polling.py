@@ -117,8 +117,10 @@ class Poller:
         """As it was last opened."""
         return self._opened.source if self._opened else None
 
-    def start(self) -> None:
+    def start(self) -> asyncio.Task[None]:
+        """Returns the task that polls."""
         self._task = asyncio.create_task(self._run(), name="topology")
+        return self._task
 
     def reopen(self) -> None:
         """Its addresses or Secrets may be others by now: tries again at once, with those."""

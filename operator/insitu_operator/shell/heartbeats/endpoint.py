@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 
 from aiohttp import web
-from pydantic import ValidationError
 
 from insitu.errors import AuthenticationError, InsituError
-from insitu.progress import Heartbeat
+from insitu.progress import Heartbeat, received
 from insitu_operator.shell.heartbeats.heartbeats import Heartbeats, Trainer
 from insitu_operator.shell.heartbeats.tokens import Bearer, Tokens
 
@@ -31,6 +31,7 @@ class HeartbeatEndpoint:
         trainer: By the uid of a pod that exists and whose job exists; None for any other.
         leading: Whether this process leads, and has seen what there is.
         count: Hears how each post ended: `accepted`, or one word why not.
+        now: Seconds since the epoch of 1970.
     """
 
     def __init__(
@@ -40,12 +41,14 @@ class HeartbeatEndpoint:
         trainer: Callable[[str], Trainer | None],
         leading: Callable[[], bool],
         count: Callable[[str], None] = lambda _outcome: None,
+        now: Callable[[], float] = time.time,
     ) -> None:
         self._heartbeats = heartbeats
         self._tokens = tokens
         self._trainer = trainer
         self._leading = leading
         self._count = count
+        self._now = now
 
     def routes(self) -> list[web.RouteDef]:
         """For the application that serves them."""
@@ -70,12 +73,11 @@ class HeartbeatEndpoint:
             raise _Refused(
                 403, "stranger", f"pod {bearer.namespace}/{bearer.pod} is no trainer of a job here"
             )
+        body = await _body(request)
         try:
-            heartbeat = Heartbeat.model_validate_json(await _body(request))
-        except ValidationError as problem:
-            first = problem.errors(include_url=False, include_input=False)[0]
-            where = ".".join(str(part) for part in first["loc"])
-            said = f"the body is no heartbeat: {where}: {first['msg']}"
+            heartbeat = received(body, self._now())
+        except ValueError as problem:
+            said = f"the body is no heartbeat: {problem}"
             raise _Refused(400, "unreadable", said) from None
         mine = (trainer.key.name, trainer.generation, trainer.rank)
         if (heartbeat.job, heartbeat.generation, heartbeat.rank) != mine:

@@ -11,6 +11,7 @@ from typing import Any, Self
 from insitu.progress import Heartbeat, HeartbeatReply
 from insitu_operator.core.heartbeats import News, Ranks
 from insitu_operator.core.objects import names
+from insitu_operator.core.objects.pods import batch_job_uid
 from insitu_operator.shell.key import Key
 
 POSTS_A_SECOND = 100.0
@@ -25,12 +26,13 @@ _PROGRESS_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Trainer:
-    """What a pod is to Insitu."""
+    """What a pod says it is to Insitu. `batch_job` is the uid of the Job that it says made it."""
 
     key: Key
     job_uid: str
     generation: int
     rank: int
+    batch_job: str = ""
 
     @classmethod
     def of(cls, pod: Mapping[str, Any]) -> Self | None:
@@ -43,6 +45,7 @@ class Trainer:
                 labels[names.JOB_UID],
                 int(labels[names.GENERATION]),
                 int(annotations[names.INDEX]),
+                batch_job_uid(pod),
             )
         except (KeyError, ValueError):
             return None

@@ -6,10 +6,11 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable, Mapping
 from types import TracebackType
-from typing import Protocol, Self
+from typing import NoReturn, Protocol, Self
 
 from insitu_operator.shell.key import Key
 from insitu_operator.shell.queueing.schedule import Lane, Pace, Schedule
+from insitu_operator.shell.tasks import Deaths
 
 #: One pass of a key; returns after how many seconds it wants the next one, None for not at all.
 Run = Callable[[Key], Awaitable[float | None]]
@@ -59,6 +60,7 @@ class Queue:
         self._changed = asyncio.Event()
         self._jitter = jitter
         self._tasks: list[asyncio.Task[None]] = []
+        self._deaths = Deaths()
 
     async def __aenter__(self) -> Self:
         # kopf, which comes later, cancels tasks that are younger than itself: a task for each
@@ -69,6 +71,8 @@ class Queue:
             for lane, number in workers
         ]
         self._tasks.append(asyncio.create_task(self._give(), name="queue"))
+        for task in self._tasks:
+            self._deaths.watch(task)
         return self
 
     async def __aexit__(
@@ -80,6 +84,10 @@ class Queue:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def hold(self) -> NoReturn:
+        """Raises what a worker died of, as what the listener raises; else never returns."""
+        await self._deaths.hold()
 
     def add(self, key: Key, *, urgent: bool) -> None:
         """There is news about the key: a pass begins that knows it."""

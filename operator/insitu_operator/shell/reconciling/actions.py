@@ -169,6 +169,7 @@ class Actions:
             raise LookAgain("a Job of this name is about to go", LEAVING_SECONDS)
         if found["spec"].get("parallelism") != count:
             await self._api.merge(path, {"spec": {"parallelism": count}})
+        memory.made(record.generation, found["metadata"]["uid"])
         memory.places = Places(record.generation, count, found["metadata"]["uid"], now)
 
     async def _no_places(self, scene: Scene) -> None:

@@ -33,6 +33,7 @@ from insitu_operator.kubernetes import Api, ApiProblem, Json
 from insitu_operator.shell.aside import aside, size_of
 from insitu_operator.shell.databases.databases import Databases
 from insitu_operator.shell.databases.polling import Look
+from insitu_operator.shell.heartbeats.heartbeats import Trainer
 from insitu_operator.shell.key import Key
 from insitu_operator.shell.reconciling.actions import LEAVING_SECONDS, Actions, Scene
 from insitu_operator.shell.reconciling.gathering import (
@@ -121,6 +122,14 @@ class Controller:
     def states(self) -> Mapping[str, int]:
         """How many jobs are in each state, by the first word of their summary."""
         return Counter(map(self._state, self._sight.jobs))
+
+    def trainer(self, pod_uid: str) -> Trainer | None:
+        """What a pod is to a job, if a Job of that job made it: labels alone prove nothing."""
+        said = self._sight.trainer(pod_uid)
+        memory = self._memories.get(said.key) if said else None
+        if said is None or memory is None or memory.uid != said.job_uid:
+            return None
+        return said if said.batch_job in memory.batch_jobs.get(said.generation, ()) else None
 
     async def run(self, key: Key) -> float | None:
         """One pass; returns after how many seconds time alone may ask for another.

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from insitu.api import TrainingJob
-from insitu.api.status import CheckpointStatus
+from insitu.api.status import CheckpointStatus, counted
 from insitu.progress import Heartbeat
 from insitu_operator.core.objects.machines import NodeState, requests
 from insitu_operator.core.objects.mounts import store_url
@@ -72,7 +72,7 @@ def newest_commit(
     uri = commit_uri(store, job.metadata.name, progress.commit)
     if before and before.uri >= uri:
         return before  # Numbers of commits only grow, and are written with leading zeros.
-    step = progress.commit_step or 0
+    step = counted(progress.commit_step or 0)
     return CheckpointStatus(step=step, time=now.replace(microsecond=0), uri=uri)
 
 

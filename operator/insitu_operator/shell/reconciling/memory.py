@@ -12,6 +12,8 @@ from insitu_operator.core.objects.pods import PodTimes
 from insitu_operator.core.record import Record
 from insitu_operator.kubernetes import Json
 
+_GENERATIONS = 8
+
 
 @dataclass(frozen=True, slots=True)
 class Places:
@@ -40,6 +42,7 @@ class Memory:
         hindrance: Why places don't come, in words.
         deleted: When the Job of a generation was deleted.
         pod_times: What was seen of each pod there is, by its uid.
+        batch_jobs: Uids of the Jobs that were seen to belong to the job, by generation.
     """
 
     uid: str
@@ -54,11 +57,18 @@ class Memory:
     hindrance: str = ""
     deleted: dict[int, float] = field(default_factory=dict)
     pod_times: Mapping[str, PodTimes] = field(default_factory=dict)
+    batch_jobs: dict[int, set[str]] = field(default_factory=dict)
 
     def remember(self, record: Record | None, plan_map: Json | None) -> None:
         """What the ConfigMap holds now."""
         self.looked, self.record = True, record
         self.plan_map = {"metadata": plan_map["metadata"]} if plan_map else None
+
+    def made(self, generation: int, batch_job_uid: str) -> None:
+        """A Job of the generation belongs to the job; those of long ago are forgotten."""
+        self.batch_jobs.setdefault(generation, set()).add(batch_job_uid)
+        for old in sorted(self.batch_jobs)[:-_GENERATIONS]:
+            del self.batch_jobs[old]
 
     def doubt(self) -> None:
         """Somebody else has written: the record is read again."""

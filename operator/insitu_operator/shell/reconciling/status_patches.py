@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
 from insitu.api import ConditionStatus, ConditionType, Reason, Status
+from insitu.api.status import LocalityShare
 from insitu_operator.kubernetes import Json
 
 _LONGEST = 32768
@@ -18,6 +20,20 @@ def status_patch(body: Json, status: Status) -> Json:
     """
     after = status.model_dump(mode="json", by_alias=True, exclude_none=True)
     return _patch(body, _replacing(body.get("status") or {}, after))
+
+
+def lesser(status: Status) -> Iterator[Status]:
+    """The same with less and less of what comes from outside, until only what Insitu decided is
+    left: the conditions without their messages, and its own counts.
+    """
+    if status.trainer_status:
+        told = status.trainer_status.model_copy(update={"metrics": ()})
+        yield status.model_copy(update={"trainer_status": told})
+    rest = {"trainer_status": None, "checkpoint": None, "nodes": ()}
+    yield status.model_copy(update=rest)
+    conditions = tuple(c.model_copy(update={"message": ""}) for c in status.conditions)
+    counts = {"locality": LocalityShare(), "rows": None, "conditions": conditions}
+    yield status.model_copy(update=rest | counts)
 
 
 def stalled_patch(body: Json, reason: Reason, message: str, now: datetime) -> Json | None:

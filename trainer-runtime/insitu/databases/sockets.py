@@ -7,6 +7,11 @@ from __future__ import annotations
 
 import socket
 import ssl
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 
 from insitu.errors import DatabaseUnavailable
 
@@ -17,6 +22,9 @@ def spelled(host: str, port: int) -> str:
 
 
 _CONNECT_SECONDS = 10.0
+_SLOWEST = 256 << 10
+"""Bytes a second; over a slower line nobody trains."""
+
 _PAGE_BYTES = 64 << 10
 """Pages of rows are larger, and answers to control requests smaller."""
 
@@ -52,18 +60,67 @@ def connect(host: str, port: int, server: str, timeout: float) -> socket.socket:
         if hasattr(socket, name):  # Not every system has all of them.
             sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
     sock.settimeout(timeout)
+    if (opened := _opened.get()) is not None:
+        opened.add(sock)
     return sock
+
+
+class OpenSockets:
+    """All sockets that a thread opens inside `watched`, so that another one can end its wait."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._sockets: list[socket.socket] = []
+        self._ended = False
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """What this thread opens meanwhile is kept here."""
+        before = _opened.set(self)
+        try:
+            yield
+        finally:
+            _opened.reset(before)
+
+    def add(self, sock: socket.socket) -> None:
+        """Raises `DatabaseUnavailable` once `end` was called."""
+        with self._lock:
+            if self._ended:
+                sock.close()
+                raise DatabaseUnavailable("the server was given up: it took too long")
+            # A second handle, because TLS takes the first one over.
+            self._sockets.append(sock.dup())
+
+    def end(self) -> None:
+        """Every wait for one of them ends at once, with an error. From any thread."""
+        with self._lock:
+            self._ended = True
+            sockets, self._sockets = self._sockets, []
+        for sock in sockets:
+            with suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+            sock.close()
+
+
+_opened: ContextVar[OpenSockets | None] = ContextVar("opened", default=None)
 
 
 def read_exactly(sock: socket.socket, size: int) -> memoryview:
     """The next `size` bytes, in a buffer of their own.
 
+    All of them have to come within the socket's time-out, and a second more for each 256 KiB: a
+    server that sends byte after byte is as good as silent.
+
     Raises:
-        OSError: the connection broke, fell silent or was closed.
+        OSError: the connection broke, fell silent, is too slow or was closed.
     """
     buffer = _room(size)
     filled = 0
+    timeout = sock.gettimeout()
+    until = None if timeout is None else time.monotonic() + timeout + size / _SLOWEST
     while filled < size:
+        if filled and until is not None and time.monotonic() > until:
+            raise TimeoutError("the server sends too slowly")
         count = sock.recv_into(buffer[filled:])
         if not count:
             raise ConnectionResetError("the server closed the connection")

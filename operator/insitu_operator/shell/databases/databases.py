@@ -14,6 +14,7 @@ from insitu.api import Data, OnChange
 from insitu.databases import DataSource, connect
 from insitu_operator.shell.databases.polling import Cadence, Look, OpenDatabase, Poller, is_news
 from insitu_operator.shell.databases.sources import Opened
+from insitu_operator.shell.databases.turns import Turns
 from insitu_operator.shell.key import Key
 from insitu_operator.shell.tasks import Deaths
 
@@ -76,6 +77,7 @@ class Databases:
         self._cadence = cadence
         self._clock = clock
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="database")
+        self._turns = Turns(THREADS)
         self._shared: dict[Table, _Shared] = {}
         self._table_of: dict[Key, Table] = {}
         self._stopping: set[asyncio.Task[None]] = set()
@@ -146,6 +148,7 @@ class Databases:
             lambda: self._open_source(table.namespace, table.data),
             self._open_database,
             self._threads,
+            self._turns.of(table.namespace),
             told,
             self._cadence,
             lambda: len(self._shared),

@@ -8,12 +8,15 @@ import threading
 import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Protocol
 
 from insitu.api import Reason
 from insitu.databases import Database, DataSource
-from insitu.errors import InsituError
+from insitu.databases.sockets import OpenSockets
+from insitu.errors import DatabaseUnavailable, InsituError
 from insitu.topology import DatabaseNode, Topology
 from insitu_operator.core.observed import Reading, Unread
 from insitu_operator.core.unread import unread
@@ -44,6 +47,7 @@ class Cadence:
             tables of so many shards, are read more seldom.
         slowest: They are read that often all the same.
         overdue: One try may take this long before it counts as failed.
+        given_up: And so much longer before its connections are closed and its thread is free again.
         longest_pause: After tries that failed; it doubles up to this.
         reopen: Between two reads of Secrets and Services, which only a failure asks for.
         longest_reopen: The same after many failures.
@@ -53,6 +57,7 @@ class Cadence:
     share: float = 0.05
     slowest: float = 10.0
     overdue: float = 20.0
+    given_up: float = 40.0
     longest_pause: float = 5.0
     reopen: float = 5.0
     longest_reopen: float = 20.0
@@ -73,6 +78,14 @@ def is_news(before: Look, after: Look) -> bool:
     return _owners(old) != _owners(new) or _fewer_rows(old, new)
 
 
+class Turn(Protocol):
+    """To use one of the threads."""
+
+    async def take(self) -> None: ...
+
+    def give(self) -> None: ...
+
+
 class Poller:
     """Polls from `start` to `stop`. What it opened is closed when a try fails, and at the end.
 
@@ -80,6 +93,7 @@ class Poller:
         opened: Resolves the references of the source, which takes requests.
         open_database: Blocks, as everything does that a database is asked.
         threads: In which databases are asked.
+        turn: Taken before each reading, and given back when its thread is free again.
         told: Hears of each try with what was known before and after it.
         cadence: How often.
         tables: How many pollers there are.
@@ -91,6 +105,7 @@ class Poller:
         opened: Open,
         open_database: OpenDatabase,
         threads: Executor,
+        turn: Turn,
         told: Callable[[Look, Look], None],
         cadence: Cadence,
         tables: Callable[[], int] = lambda: 1,
@@ -98,6 +113,7 @@ class Poller:
     ) -> None:
         self._open_source = opened
         self._threads = threads
+        self._turn = turn
         self._told = told
         self._cadence = cadence
         self._tables = tables
@@ -139,6 +155,7 @@ class Poller:
                 await self._try()
                 await self._rest()
         finally:
+            self._line.abandon()
             self._threads.submit(self._line.close)
             if self._opened:
                 self._opened.close()
@@ -175,13 +192,26 @@ class Poller:
 
     async def _read(self) -> Reading:
         at = self._clock()
+        await self._turn.take()
         asked = asyncio.get_running_loop().run_in_executor(self._threads, self._line.topology)
-        asked.add_done_callback(_heard)  # Also when nobody waits for it any more.
+        # Also when nobody waits for it any more: the thread is busy until then.
+        asked.add_done_callback(self._heard)
         done, _ = await asyncio.wait({asked}, timeout=self._cadence.overdue)
         if not done:
             text = f"the database has not answered for {self._cadence.overdue:.0f} s"
             self._note(Look(self.look.reading, Unread(Reason.DATABASE_UNAVAILABLE, text)))
+            done, _ = await asyncio.wait({asked}, timeout=self._cadence.given_up)
+        if not done:
+            self._line.abandon()
+            with suppress(InsituError):
+                return Reading(await asked, at)
+            total = self._cadence.overdue + self._cadence.given_up
+            raise DatabaseUnavailable(f"the database had not answered after {total:.0f} s")
         return Reading(await asked, at)
+
+    def _heard(self, asked: asyncio.Future[Topology]) -> None:
+        self._turn.give()
+        _heard(asked)
 
     def _fail(self, problem: Unread) -> None:
         self._failures += 1
@@ -225,29 +255,38 @@ class _Line:
         self._database: Database | None = None
         self._of: DataSource | None = None
         self._nodes: tuple[DatabaseNode, ...] = ()
+        self._sockets = OpenSockets()
         self.source: DataSource | None = None
         self.cost = 0.0
 
     def topology(self) -> Topology:
         """The columns are checked each time the database is opened."""
         with self._lock:
+            if self._of is not self.source:
+                self._drop()
+                self._forget()
             try:
-                if self._of is not self.source:
-                    self._drop()
-                    self._forget()
-                if self._database is None:
-                    source = self._of = self.source
-                    assert source is not None
-                    self._database = self._open_database(source.also_at(self._nodes))
-                    self._database.check()
-                began = time.thread_time()
-                topology = self._database.topology()
-                self.cost = time.thread_time() - began
+                with self._sockets.watched():
+                    return self._topology()
             except BaseException:
                 self._drop()
                 raise
-            self._nodes = topology.nodes
-            return topology
+
+    def abandon(self) -> None:
+        """Whoever waits for the database waits no more; from the event loop's thread."""
+        self._sockets.end()
+
+    def _topology(self) -> Topology:
+        if self._database is None:
+            source = self._of = self.source
+            assert source is not None
+            self._database = self._open_database(source.also_at(self._nodes))
+            self._database.check()
+        began = time.thread_time()
+        topology = self._database.topology()
+        self.cost = time.thread_time() - began
+        self._nodes = topology.nodes
+        return topology
 
     def close(self) -> None:
         with self._lock:
@@ -262,6 +301,8 @@ class _Line:
         database, self._database = self._database, None
         if database is not None:
             database.close()
+        self._sockets.end()
+        self._sockets = OpenSockets()
 
 
 def _owners(topology: Topology) -> object:

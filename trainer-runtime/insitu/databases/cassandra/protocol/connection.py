@@ -6,8 +6,10 @@ Version 5 would cut every page into segments of 128 KiB with checksums of their 
 from __future__ import annotations
 
 import contextlib
+import math
 import socket
 import ssl
+import time
 from collections import deque
 from collections.abc import Sequence
 from typing import Final
@@ -110,6 +112,7 @@ class Connection:
         """
         if self._early:
             return self._early.popleft()
+        began = time.monotonic()
         while True:
             try:
                 frame = read_frame(self._sock, limit)
@@ -119,6 +122,8 @@ class Connection:
                 self.close()
                 raise ProtocolError(f"Cassandra at {self.where}: {error}") from error
             if frame.stream < 0:  # an event, of a kind that nobody asked for
+                if time.monotonic() - began > (self._sock.gettimeout() or math.inf):
+                    raise self._broken(TimeoutError())
                 continue
             if frame.stream not in self._flight:
                 self.close()

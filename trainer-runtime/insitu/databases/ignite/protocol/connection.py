@@ -11,9 +11,11 @@ throughout; every message starts with its length (int32, not counting itself).
 from __future__ import annotations
 
 import contextlib
+import math
 import socket
 import ssl
 import struct
+import time
 from uuid import UUID
 
 from insitu.databases import Credentials, Tls
@@ -110,6 +112,7 @@ class Connection:
             DatabaseUnavailable: the connection broke or fell silent; it is closed.
             ProtocolError: the reply is no message of this protocol.
         """
+        began = time.monotonic()
         while (frame := self._early.pop(request_id, None)) is None:
             try:
                 frame = read_frame(self._sock)
@@ -120,6 +123,8 @@ class Connection:
                 raise ProtocolError(f"Ignite at {self.where}: {error}") from error
             reply_id, flags = _REPLY.unpack_from(frame)
             if flags & _FLAG_NOTIFICATION:
+                if time.monotonic() - began > (self._sock.gettimeout() or math.inf):
+                    raise self._broken(TimeoutError())  # It only says what nobody asked for.
                 continue
             if reply_id == request_id:
                 break

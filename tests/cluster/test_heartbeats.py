@@ -78,7 +78,7 @@ def test_without_a_token_nothing_is_reviewed(endpoint: Endpoint) -> None:
 @pytest.mark.parametrize(
     ("make", "says"),
     [
-        (lambda _: "no token at all", "invalid bearer token"),
+        (lambda _: "no token at all", "no token of Kubernetes"),
         (lambda e: e.token(e.pod("digits-g1-0"), OTHER_AUDIENCE), "not valid for insitu.dev"),
         (lambda e: e.expired(e.token(e.pod("digits-g1-0"))), "token has expired"),
         (lambda e: e.token(None), "not a pod's"),

@@ -221,16 +221,46 @@ class TestTokens:
             assert ask(tokens, a_token(3600)) == POD
         assert server.asked == 1
         now[0] = 3600.0
-        ask(tokens, a_token(3600))
+        with pytest.raises(AuthenticationError, match="has expired"):
+            ask(tokens, a_token(3600))
+        assert ask(tokens, a_token(7200)) == POD
         assert server.asked == 2
 
-    @pytest.mark.parametrize("token", ["opaque", "a.b.c", "a.e30.c", "a.W10.c"])
-    def test_a_token_without_an_end_is_trusted_for_a_minute(self, token: str) -> None:
+    @pytest.mark.parametrize(
+        ("token", "says"),
+        [
+            *((text, "no token of Kubernetes") for text in ("opaque", "a.b.c", "a.W10.c", "....")),
+            ("a.e30.c", "for another audience"),
+        ],
+    )
+    def test_what_can_not_count_is_refused_without_asking(self, token: str, says: str) -> None:
+        server = Server()
+        with pytest.raises(AuthenticationError, match=says):
+            ask(Tokens(server, AUDIENCE), token)
+        assert server.asked == 0
+
+    @pytest.mark.parametrize(
+        ("claims", "says"),
+        [
+            ({"aud": ["https://kubernetes.default.svc"]}, "for another audience"),
+            ({"exp": 99}, "has expired"),
+            ({"kubernetes.io": {"namespace": "ml"}}, "not a pod's"),
+        ],
+    )
+    def test_a_token_is_taken_at_its_word_where_that_is_against_it(
+        self, claims: dict[str, Any], says: str
+    ) -> None:
+        server = Server()
+        with pytest.raises(AuthenticationError, match=says):
+            ask(Tokens(server, AUDIENCE, lambda: 100.0), a_token(3600, **claims))
+        assert server.asked == 0
+
+    def test_a_token_without_an_end_is_trusted_for_a_minute(self) -> None:
         now, server = [0.0], Server()
         tokens = Tokens(server, AUDIENCE, lambda: now[0])
         for at, asked in ((0.0, 1), (59.0, 1), (60.0, 2)):
             now[0] = at
-            assert ask(tokens, token) == POD
+            assert ask(tokens, a_token(None)) == POD
             assert server.asked == asked
 
     def test_a_refusal_is_remembered_for_a_moment(self) -> None:
@@ -246,7 +276,7 @@ class TestTokens:
         server = Server()
         tokens = Tokens(server, AUDIENCE, lambda: 0.0, most=2)
         for token, asked in (("a", 1), ("b", 2), ("a", 2), ("c", 3), ("a", 3), ("b", 4)):
-            ask(tokens, token)
+            ask(tokens, a_token(3600, jti=token))
             assert server.asked == asked
 
     @pytest.mark.parametrize(
@@ -262,30 +292,56 @@ class TestTokens:
         self, changes: dict[str, Any], says: str
     ) -> None:
         with pytest.raises(AuthenticationError, match=says):
-            ask(Tokens(Server(**changes), AUDIENCE), "token")
+            ask(Tokens(Server(**changes), AUDIENCE, lambda: 0.0), a_token(3600))
 
     def test_an_api_server_that_is_away_is_asked_again(self) -> None:
         server = Server()
-        tokens = Tokens(server, AUDIENCE)
+        tokens = Tokens(server, AUDIENCE, lambda: 0.0)
         server.problem = ApiProblem(
             "create", paths.target(paths.token_reviews()), 503, "ServiceUnavailable", "away"
         )
         with pytest.raises(ApiProblem):
-            ask(tokens, "token")
+            ask(tokens, a_token(3600))
         server.problem = None
-        assert ask(tokens, "token") == POD
+        assert ask(tokens, a_token(3600)) == POD
 
     def test_a_flood_of_tokens_does_not_become_one_of_reviews(self) -> None:
         server = Server()
-        tokens = Tokens(server, AUDIENCE, at_once=2, waiting=3)
+        tokens = Tokens(server, AUDIENCE, lambda: 0.0, at_once=2, waiting=3)
 
         async def flood() -> list[Bearer | BaseException]:
-            asked = (tokens.bearer(str(number)) for number in range(100))
+            asked = (tokens.bearer(a_token(3600, pod=f"pod-{n}")) for n in range(100))
             return await asyncio.gather(*asked, return_exceptions=True)
 
         answers = asyncio.run(flood())
         assert (answers.count(POD), sum(isinstance(a, Busy) for a in answers)) == (5, 95)
         assert server.most == 2
+
+    def test_in_a_flood_known_pods_are_heard(self) -> None:
+        tokens = Tokens(Server(), AUDIENCE, lambda: 0.0, at_once=2, waiting=3)
+
+        async def flood() -> tuple[Bearer, list[Bearer | BaseException]]:
+            await tokens.bearer(a_token(3600, pod=POD.pod_uid))
+            strangers = [tokens.bearer(a_token(3600, pod=f"pod-{n}")) for n in range(100)]
+            flooding = asyncio.gather(*strangers, return_exceptions=True)
+            renewed = await tokens.bearer(a_token(7200, pod=POD.pod_uid))
+            return renewed, await flooding
+
+        renewed, others = asyncio.run(flood())
+        assert renewed == POD
+        assert any(isinstance(other, Busy) for other in others)
+
+    def test_a_flood_in_the_name_of_one_pod_leaves_room_for_others(self) -> None:
+        tokens = Tokens(Server(), AUDIENCE, lambda: 0.0, at_once=2, waiting=3)
+
+        async def flood() -> list[Bearer | BaseException]:
+            forged = [tokens.bearer(a_token(3600, pod="one", jti=str(n))) for n in range(100)]
+            honest = [tokens.bearer(a_token(3600, pod="another"))]
+            return await asyncio.gather(*forged, *honest, return_exceptions=True)
+
+        answers = asyncio.run(flood())
+        assert answers[-1] == POD
+        assert sum(isinstance(answer, Busy) for answer in answers) == 98
 
 
 class Server:
@@ -316,8 +372,11 @@ def ask(tokens: Tokens, token: str) -> Bearer:
     return asyncio.run(tokens.bearer(token))
 
 
-def a_token(ends: int) -> str:
-    claims = base64.urlsafe_b64encode(json.dumps({"exp": ends}).encode()).decode().rstrip("=")
+def a_token(ends: int | None, *, pod: str = "uid-0", **changes: Any) -> str:
+    """As Kubernetes makes them for pods, but for the signature."""
+    bound = {"namespace": "ml", "pod": {"name": "digits-g1-0", "uid": pod}}
+    said = {"aud": [AUDIENCE], "kubernetes.io": bound} | ({"exp": ends} if ends else {}) | changes
+    claims = base64.urlsafe_b64encode(json.dumps(said).encode()).decode().rstrip("=")
     return f"header.{claims}.signature"
 
 

@@ -70,9 +70,7 @@ class HeartbeatEndpoint:
         bearer = await self._bearer(request)
         trainer = self._trainer(bearer.pod_uid)
         if trainer is None or trainer.key.namespace != bearer.namespace:
-            raise _Refused(
-                403, "stranger", f"pod {bearer.namespace}/{bearer.pod} is no trainer of a job here"
-            )
+            raise _stranger(bearer)
         body = await _body(request)
         try:
             heartbeat = received(body, self._now())
@@ -91,6 +89,10 @@ class HeartbeatEndpoint:
         if scheme.lower() != "bearer" or not token or len(token) > _LARGEST_TOKEN:
             raise _Refused(401, "unknown", "show a token: `Authorization: Bearer ...`")
         try:
+            claimed = self._tokens.claimed(token)
+            # The API server is asked only about pods that could be trainers.
+            if self._trainer(claimed.pod_uid) is None:
+                raise _stranger(claimed)
             return await self._tokens.bearer(token)
         except AuthenticationError as problem:
             raise _Refused(401, "unknown", str(problem)) from problem
@@ -103,6 +105,11 @@ class _Refused(Exception):
         self.status = status
         self.outcome = outcome
         super().__init__(words)
+
+
+def _stranger(bearer: Bearer) -> _Refused:
+    who = f"pod {bearer.namespace}/{bearer.pod}"
+    return _Refused(403, "stranger", f"{who} is no trainer of a job here")
 
 
 async def _body(request: web.Request) -> bytes:

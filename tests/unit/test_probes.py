@@ -130,3 +130,30 @@ def test_an_address_that_is_taken_is_refused() -> None:
                     """Not reached."""
 
     asyncio.run(main())
+
+
+def left_after(sent: bytes, connections: int = 1, *, most: int = 2000) -> list[bytes]:
+    """What each connection that has sent `sent` is answered until it is closed."""
+
+    async def main() -> list[bytes]:
+        own = routes([], [], lambda: b"")
+        async with serve(own, ANYWHERE, idle_seconds=0.2, most=most) as port:
+            opened = [await asyncio.open_connection("127.0.0.1", port) for _ in range(connections)]
+            for _, writer in opened:
+                writer.write(sent)
+            answers = [await reader.read() for reader, _ in opened]
+            for _, writer in opened:
+                writer.close()
+            return answers
+
+    return asyncio.run(main())
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET /hea", b"GET /healthz HTTP/1.1\r\nHost: it\r\n"])
+def test_a_request_that_never_ends_does_not_hold_its_connection(sent: bytes) -> None:
+    assert left_after(sent, 20) == [b""] * 20
+
+
+def test_a_connection_that_was_used_is_closed_once_it_is_idle() -> None:
+    (answer,) = left_after(b"GET /healthz HTTP/1.1\r\nHost: it\r\n\r\n")
+    assert answer.endswith(b"ok\n")

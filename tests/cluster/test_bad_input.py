@@ -72,7 +72,8 @@ def _capacity(cluster: Cluster, amount: str | None) -> None:
 
 def secret(name: str, **values: str) -> Json:
     encoded = {key: base64.b64encode(value.encode()).decode() for key, value in values.items()}
-    return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "data": encoded}
+    metadata = {"name": name, "annotations": {"insitu.dev/hosts": "*"}}
+    return {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": encoded}
 
 
 def test_a_service_that_is_missing(guest: Site, shared_ignite: ignite.Database) -> None:

@@ -36,7 +36,8 @@ class Guarded:
         """What jobs log in with."""
         values = {"username": username, "password": password}
         encoded = {key: base64.b64encode(value.encode()).decode() for key, value in values.items()}
-        secret: Json = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "login"}}
+        metadata = {"name": "login", "annotations": {"insitu.dev/hosts": "*"}}
+        secret: Json = {"apiVersion": "v1", "kind": "Secret", "metadata": metadata}
         self.site.space.apply(secret | {"data": encoded})
 
     def submit(self, name: str) -> Submitted:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from insitu.api import Framework, TrainingJob
 from insitu.api.job import NAME_LENGTH
@@ -99,11 +100,15 @@ class TestTheJob:
         assert pod["metadata"]["labels"]["insitu.dev/generation"] == "1"
         assert pod["spec"]["schedulingGates"] == [{"name": "insitu.dev/placement"}]
 
-    def test_a_users_label_never_hides_ours(self) -> None:
-        labels = {"insitu.dev/job-uid": "forged", "team": "vision"}
-        found = template(job(uid="u", trainer={"command": ["t"], "template": {"labels": labels}}))[
-            "metadata"
-        ]["labels"]
+    @pytest.mark.parametrize("field", ["labels", "annotations"])
+    def test_what_insitu_finds_its_pods_by_is_nobody_elses_to_set(self, field: str) -> None:
+        mine = {"command": ["t"], "template": {field: {"insitu.dev/leader": "true"}}}
+        with pytest.raises(ValidationError, match=f"`{field}` may not have keys that begin with"):
+            job(trainer=mine)
+
+    def test_a_users_label_stands_beside_ours(self) -> None:
+        mine = {"command": ["t"], "template": {"labels": {"team": "vision"}}}
+        found = template(job(uid="u", trainer=mine))["metadata"]["labels"]
         assert (found["insitu.dev/job-uid"], found["team"]) == ("u", "vision")
 
     def test_without_any_image_it_says_what_to_set(self) -> None:

@@ -28,11 +28,12 @@ SERVICE: Json = {
 class Objects:
     """An API server that holds these, by path."""
 
-    def __init__(self, **secrets: dict[str, str]) -> None:
+    def __init__(self, *, hosts: str = "*", **secrets: dict[str, str]) -> None:
         self.found = {paths.service("ml", "ignite"): SERVICE}
+        metadata = {"annotations": {"insitu.dev/hosts": hosts}} if hosts else {}
         for name, values in secrets.items():
             coded = {key: base64.b64encode(text.encode()).decode() for key, text in values.items()}
-            self.found[paths.secret("ml", name)] = {"data": coded}
+            self.found[paths.secret("ml", name)] = {"metadata": metadata, "data": coded}
 
     async def get(self, path: str) -> Json:
         if path not in self.found:
@@ -138,3 +139,41 @@ def test_a_secret_without_a_key_names_those_it_has(tmp_path: Path) -> None:
         opened(objects, tmp_path, data(endpoints=("a:1",), **reach))
     assert "s3cret" not in str(said.value)
     assert not list(tmp_path.iterdir())
+
+
+LOGIN = {"username": "ann", "password": "s3cret"}
+NAMED = {"credentials": {"secretName": "login"}}
+
+
+@pytest.mark.parametrize(
+    ("hosts", "reach"),
+    [
+        ("db.example.org", {"endpoints": ("db.example.org:10800",)}),
+        ("a, *.Example.org", {"endpoints": ("db.example.ORG:1", "a:2")}),
+        ("fd00::1", {"endpoints": ("[fd00::1]:10800",)}),
+        ("ignite.ml.svc", {"service": {"name": "ignite", "port": 80}}),
+        ("*", {"endpoints": ("anywhere:1",)}),
+    ],
+)
+def test_credentials_go_to_the_hosts_that_their_secret_names(
+    hosts: str, reach: dict[str, Any], tmp_path: Path
+) -> None:
+    objects = Objects(hosts=hosts, login=LOGIN)
+    with opened(objects, tmp_path, data(**reach, **NAMED), piece("10.0.0.1")).secrets:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("hosts", "reach", "host"),
+    [
+        ("", {"endpoints": ("evil:1",)}, "evil"),
+        ("db", {"endpoints": ("db:1", "evil:1")}, "evil"),
+        ("*.example.org", {"endpoints": ("example.org.evil:1",)}, "example.org.evil"),
+        ("ignite", {"service": {"name": "ignite", "port": 80}}, "ignite.ml.svc"),
+    ],
+)
+def test_and_to_no_others(hosts: str, reach: dict[str, Any], host: str, tmp_path: Path) -> None:
+    objects = Objects(hosts=hosts, login=LOGIN)
+    with pytest.raises(ConfigurationError, match=f"may not be sent to host '{host}'.*annotate"):
+        opened(objects, tmp_path, data(**reach, **NAMED), piece("10.0.0.1"))
+    assert list(tmp_path.iterdir()) == []

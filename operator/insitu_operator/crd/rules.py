@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from insitu.api import Spec
 from insitu.api.job import NAME_LENGTH, NAME_PATTERN
 from insitu.api.spec import Checkpoint
+from insitu.api.trainer import RESERVED
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +90,14 @@ RULES: Mapping[str, Sequence[Rule]] = {
     "IgniteData": (_WAY_IN,),
     "CassandraData": (_WAY_IN,),
     "Store": (_exactly_one("s3", "persistentVolumeClaim"),),
+    "Template": tuple(
+        Rule(
+            f"!has(self.{field}) || self.{field}.all(key, !key.startsWith('{RESERVED}'))",
+            f"`{field}` may not have keys that begin with {RESERVED}: Insitu finds its own pods by"
+            " them",
+        )
+        for field in ("labels", "annotations")
+    ),
     "EnvVar": (
         Rule(
             "!has(self.value) || !has(self.valueFrom)",

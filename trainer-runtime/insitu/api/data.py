@@ -56,7 +56,10 @@ class Reach(Model):
     )
     credentials: NamedSecret | None = Field(
         default=None,
-        description="Secret with the keys `username` and `password`. Default: no authentication.",
+        description="Secret with the keys `username` and `password`, whose annotation"
+        " `insitu.dev/hosts` names the hosts that the operator may send them to: those of"
+        " `endpoints`, or `NAME.NAMESPACE.svc` for a Service; several with commas, `*` for any part"
+        " of a name. Default: no authentication.",
     )
     tls: NamedSecret | None = Field(
         default=None,

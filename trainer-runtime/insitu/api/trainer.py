@@ -145,14 +145,22 @@ class Toleration(Model):
     )
 
 
+RESERVED = "insitu.dev/"
+"""Beginning of the keys of labels and annotations that Insitu sets itself."""
+
+
 class Template(Model):
     """The fields of a trainer's pod that a job may set; the rest belongs to Insitu."""
 
     labels: dict[LabelKey, LabelValue] = Field(
-        default={}, max_length=32, description="Further labels of each pod."
+        default={},
+        max_length=32,
+        description="Further labels of each pod; none whose key begins with `insitu.dev/`.",
     )
     annotations: dict[LabelKey, Argument] = Field(
-        default={}, max_length=32, description="Further annotations of each pod."
+        default={},
+        max_length=32,
+        description="Further annotations of each pod; none whose key begins with `insitu.dev/`.",
     )
     tolerations: tuple[Toleration, ...] = Field(
         default=(), max_length=32, description="Taints that the pods may ignore."
@@ -176,6 +184,16 @@ class Template(Model):
         description="Seconds that a trainer has to write a checkpoint and leave when it is asked"
         " to stop. Default: 60.",
     )
+
+    @model_validator(mode="after")
+    def _nothing_of_ours(self) -> Self:
+        for field, keys in (("labels", self.labels), ("annotations", self.annotations)):
+            if ours := sorted(key for key in keys if key.startswith(RESERVED)):
+                raise ValueError(
+                    f"`{field}` may not have keys that begin with {RESERVED}: Insitu finds its own"
+                    f" pods by them; {ours[0]} is one"
+                )
+        return self
 
 
 class Trainer(Model):

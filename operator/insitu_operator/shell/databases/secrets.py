@@ -9,7 +9,8 @@ from __future__ import annotations
 import base64
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from fnmatch import fnmatchcase
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
@@ -23,6 +24,21 @@ class Reads(Protocol):
     """An API server that is asked for single objects."""
 
     async def get(self, path: str) -> Json: ...
+
+
+HOSTS = "insitu.dev/hosts"
+"""The annotation of a Secret with the hosts that the operator may send its values to.
+
+Whoever writes a TrainingJob names a Secret and a host, and need not have the right to read the one
+or to own the other: so the Secret itself says where it belongs.
+"""
+
+
+def is_for(secret: Json, host: str) -> bool:
+    """Whether the Secret names the host, in small letters or not."""
+    told = (secret.get("metadata") or {}).get("annotations") or {}
+    patterns = (pattern.strip().lower() for pattern in str(told.get(HOSTS, "")).split(","))
+    return any(pattern and fnmatchcase(host.lower(), pattern) for pattern in patterns)
 
 
 class SecretFolder:
@@ -39,10 +55,16 @@ class SecretFolder:
         )
         self._files: dict[str, dict[str, Path]] = {}
 
-    async def read(self, name: str) -> None:
-        """Raises:
-        ConfigurationError: it is not there, or the operator may not read it.
-        ApiProblem: the API server could not answer.
+    async def read(self, name: str, *, sent_to: Iterable[str] = ()) -> None:
+        """Args:
+        name: Of the Secret.
+        sent_to: Hosts that its values are going to be sent to; each has to be one of those that
+            the Secret itself names.
+
+        Raises:
+            ConfigurationError: it is not there, the operator may not read it, or it is not for
+                one of the hosts.
+            ApiProblem: the API server could not answer.
         """
         if name in self._files:
             return
@@ -57,6 +79,13 @@ class SecretFolder:
             if problem.transient:
                 raise
             raise ConfigurationError(str(problem)) from None
+        for host in sent_to:
+            if not is_for(found, host):
+                raise ConfigurationError(
+                    f"Secret '{name}' may not be sent to host '{host}': whoever answers for the"
+                    f" Secret has to allow it, as with `kubectl annotate secret {name}"
+                    f" {HOSTS}={host}` (several with commas, * for any part of a name)"
+                )
         values = {key: base64.b64decode(text) for key, text in (found.get("data") or {}).items()}
         self._files[name] = _write(Path(self._folder.name, name), values)
 

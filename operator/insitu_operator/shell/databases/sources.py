@@ -54,9 +54,10 @@ class Sources:
             )
         secrets = SecretFolder(self.api, namespace, self.folder)
         try:
-            for named in (reach.credentials, reach.tls):
-                if named is not None:
-                    await secrets.read(named.secret_name)
+            if reach.credentials is not None:
+                await secrets.read(reach.credentials.secret_name, sent_to=hosts(namespace, data))
+            if reach.tls is not None:
+                await secrets.read(reach.tls.secret_name)
             source = data_source(data, secrets.files, lambda _name, _port: addresses)
         except BaseException:
             secrets.close()
@@ -64,3 +65,15 @@ class Sources:
         if reach.credentials and reach.credentials != reach.tls:
             secrets.drop(reach.credentials.secret_name)
         return Opened(source, secrets)
+
+
+def hosts(namespace: str, data: Data) -> tuple[str, ...]:
+    """What the database of a job is called where its credentials are sent to: the hosts of its
+    endpoints, or its Service as `NAME.NAMESPACE.svc`.
+    """
+    reach = data.reach
+    if reach.service is not None:
+        return (f"{reach.service.name}.{namespace}.svc",)
+    return tuple(
+        dict.fromkeys(text.rpartition(":")[0].strip("[]") for text in reach.endpoints or ())
+    )

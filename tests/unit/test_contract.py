@@ -104,7 +104,7 @@ def test_a_document_that_contradicts_its_variables_is_refused(tmp_path: Path) ->
 
 def test_a_document_with_a_wrong_type_says_where(tmp_path: Path) -> None:
     write_document(a_rank(), tmp_path / "a.json")
-    text = (tmp_path / "a.json").read_text().replace('"rank": 1', '"rank": "one"')
+    text = (tmp_path / "a.json").read_text().replace('"rank":1,', '"rank":"one",')
     (tmp_path / "a.json").write_text(text)
     with pytest.raises(ConfigurationError, match="wrong at rank"):
         from_environ({"INSITU_ASSIGNMENT": str(tmp_path / "a.json")})
@@ -151,6 +151,10 @@ def test_local_reads_the_shards_this_node_is_the_primary_of() -> None:
 def test_local_at_an_address_of_no_node_names_those_that_would_do() -> None:
     with pytest.raises(ConfigurationError, match=r"127\.0\.0\.1:10800, 127\.0\.0\.2:10800"):
         alone(LOCAL="yes", HOST="127.0.0.9")
+
+
+def test_a_script_run_alone_makes_one_pass_unless_it_says_more() -> None:
+    assert alone().training == Training(epochs=1, global_batch_size=32)
 
 
 def test_a_list_of_partitions_is_read_as_given() -> None:

@@ -116,6 +116,15 @@ class TestEnding:
         assert scene.condition("Finished").status == "True"
         assert scene.job.status.completion_time == scene.now
 
+    @pytest.mark.parametrize(
+        ("epoch", "says"), [(20, ""), (3, ": their script left after 3 of 20")]
+    )
+    def test_it_says_how_many_epochs_a_script_left_out(self, epoch: int, says: str) -> None:
+        scene = Scene().started().reports(Progress(epoch=epoch, epochs=20, step=9, state="done"))
+        scene.ends(0, 0).ends(1, 0).ends(2, 0).settle()
+        message = scene.condition("Complete").message
+        assert message == "all 3 ranks ended their work" + says + (" epochs" if says else "")
+
     def test_a_finished_job_never_starts_again(self) -> None:
         scene = Scene().started()
         for rank in range(3):

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from insitu.contract import Assignment, Checkpoint, Reporting
+from insitu.contract import Assignment, Checkpoint, Reporting, Training
 from insitu.errors import ConfigurationError, Left, NoRows
 from insitu.progress import read_progress
 from insitu.session import Session
@@ -212,6 +212,14 @@ def test_a_finished_job_says_that_nothing_is_left(
     train(database, plan(database, 1, tmp_path))
     train(database, plan(database, 1, tmp_path, generation=2))
     assert "already has 1 epochs, and 1 were asked for: there is nothing left" in caplog.text
+
+
+def test_a_script_run_alone_says_what_it_left_open(caplog: pytest.LogCaptureFixture) -> None:
+    database = MemoryDatabase(table(40))
+    job = a_job(generation=0, training=Training(epochs=1, global_batch_size=32))
+    ran = train(database, assignments(database, 1, job), epochs=None, batch_size=None)
+    assert ran[0].rows_global == [32, 8]
+    assert "the script leaves it open: epochs=1, batch_size=32 rows" in caplog.text
 
 
 def test_batches_in_another_thread_are_refused() -> None:

@@ -4,7 +4,7 @@ from insitu.checkpoint.log import CommitLog, Newest, Skipped, Writer
 from insitu.checkpoint.parts import Part, read_part, write_part
 from insitu.checkpoint.records import Commit, Fence
 from insitu.checkpoint.retention import sweep
-from insitu.checkpoint.store import Store, open_store, probe
+from insitu.checkpoint.store import Store, existing_store, open_store, probe
 
 __all__ = [
     "Commit",
@@ -15,6 +15,7 @@ __all__ = [
     "Skipped",
     "Store",
     "Writer",
+    "existing_store",
     "open_store",
     "probe",
     "read_part",

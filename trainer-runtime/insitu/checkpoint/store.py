@@ -110,6 +110,24 @@ def open_store(url: str) -> Store:
     )
 
 
+def existing_store(place: str) -> Store:
+    """The store at a URL, as `open_store` takes it, or in a directory that is there already.
+
+    Raises:
+        ConfigurationError: it is neither.
+        StoreError: the directory can't be read.
+    """
+    if "://" in place:
+        return open_store(place)
+    folder = Path(place)
+    if not folder.is_dir():
+        raise ConfigurationError(
+            f"there is no directory {folder.absolute()}; right would be the directory of the "
+            "commits, as in .insitu/JOB/checkpoints, or a URL like s3://bucket/prefix"
+        )
+    return open_store(folder.absolute().as_uri())
+
+
 def probe(store: Store, prefix: str) -> None:
     """Proves that commits are safe in `store`: writes, reads, refuses a second create, deletes.
 

@@ -12,11 +12,14 @@ from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
 
-from insitu.contract.assignment import Assignment
+from insitu.contract.assignment import Assignment, Training
 from insitu.contract.names import Names
 from insitu.databases import Credentials, Database, DataSource, Tls, refit
 from insitu.errors import ConfigurationError
 from insitu.topology import DatabaseNode, Shard, ShardId, Topology
+
+#: For a script that says neither, and has no job to ask.
+ALONE = Training(epochs=1, global_batch_size=32)
 
 _OFF = frozenset({"", "0", "false", "no", "off"})
 
@@ -36,7 +39,8 @@ def assign(
     - otherwise all shards, dealt over the ranks of torchrun (RANK, WORLD_SIZE; default one rank).
 
     With LOCAL nothing is ever read from another node; without it a shard that this node holds no
-    copy of is read from one that does.
+    copy of is read from one that does. A script that says neither epochs nor rows a step makes
+    one pass, in steps of 32 rows.
 
     Raises:
         ConfigurationError: a value can't be read, or the address is none of the cluster's nodes
@@ -74,6 +78,7 @@ def assign(
         rows=None if local or listed is not None else topology.rows,
         master=(environ.get("MASTER_ADDR") or "127.0.0.1", variables.plain("MASTER_PORT", 0)),
         page_rows=variables.page_rows(),
+        training=ALONE,
     )
 
 

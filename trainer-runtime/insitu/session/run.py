@@ -153,9 +153,13 @@ class Session:
             DataLost, DataChanged: an epoch was not exact, and the job wants that to end it.
         """
         self._place.check("batches() are iterated")
-        training = self._assignment.training
+        training, said = self._assignment.training, (epochs, batch_size)
         epochs = _chosen("epochs", "epochs", epochs, training.epochs)
         size = _chosen("batch_size", "globalBatchSize", batch_size, training.global_batch_size)
+        if not all(said) and not self._assignment.generation:
+            self._say_once(
+                f"run alone, and the script leaves it open: epochs={epochs}, batch_size={size} rows"
+            )
         meeting = self._meet(epochs, size)
         if not self._resumed and not self.cursor.step:
             self.cursor = Cursor(order=Order.sized(training.seed, meeting.row_bytes))

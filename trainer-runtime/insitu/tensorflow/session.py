@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 
 from insitu import session as core
-from insitu.checkpoint import Commit, CommitLog, open_store
+from insitu.checkpoint import Commit, CommitLog, existing_store
 from insitu.contract import Reporting, from_environ
 from insitu.databases import Database, DataSource, connect
 from insitu.errors import ConfigurationError, ExitCode, Left, PeerLost
@@ -350,7 +350,7 @@ def load(store: str, *, job: str, sequence: int | None = None, **objects: Any) -
     """Gives `objects` the state of a commit, outside any training.
 
     Args:
-        store: URL of the checkpoint store.
+        store: URL of the checkpoint store, or its directory.
         job: The job's name.
         sequence: Which commit; the newest whole one by default.
         objects: What was kept, by the names it had in `Session.keep`: `model=...`, for example.
@@ -363,7 +363,7 @@ def load(store: str, *, job: str, sequence: int | None = None, **objects: Any) -
         StoreError: the store can't be read.
     """
     tf = tensorflow()
-    log = CommitLog(open_store(store), job)
+    log = CommitLog(existing_store(store), job)
     commit = log.at(sequence) if sequence is not None else log.newest().commit
     if commit is None:
         raise ConfigurationError(f"job '{job}' has no commit in {store} yet")

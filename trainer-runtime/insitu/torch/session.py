@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from insitu import session as core
-from insitu.checkpoint import Commit, CommitLog, open_store
+from insitu.checkpoint import Commit, CommitLog, existing_store
 from insitu.contract import Reporting, from_environ
 from insitu.databases import Database, DataSource, connect
 from insitu.errors import ConfigurationError, Left
@@ -385,7 +385,7 @@ def load(
     """Gives `model`, and what else is asked for, the state of a commit, outside any training.
 
     Args:
-        store: URL of the checkpoint store.
+        store: URL of the checkpoint store, or its directory.
         job: The job's name.
         model: A model like the one that was trained.
         optimizer: One like that of the training.
@@ -399,7 +399,7 @@ def load(
         ConfigurationError: there is no such commit, or it does not fit.
         StoreError: the store can't be read.
     """
-    log = CommitLog(open_store(store), job)
+    log = CommitLog(existing_store(store), job)
     commit = log.at(sequence) if sequence is not None else log.newest().commit
     if commit is None:
         raise ConfigurationError(f"job '{job}' has no commit in {store} yet")

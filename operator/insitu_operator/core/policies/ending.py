@@ -8,6 +8,7 @@ from datetime import timedelta
 from insitu.api import ConditionType, Reason
 from insitu_operator.core.decision import Action, CreateWorkers, DeleteJob, Step, StopWorkers
 from insitu_operator.core.observed import State, Worker
+from insitu_operator.core.progress import newest
 from insitu_operator.core.world import World
 
 
@@ -44,10 +45,20 @@ def completed(world: World) -> Step | None:
         return None
     return Step(
         doing=Reason.SUCCEEDED,
-        message=f"all {record.plan.world_size} ranks ended their work",
+        message=f"all {record.plan.world_size} ranks ended their work{_early(world)}",
         actions=clear_out(world, "the job has ended"),
         complete=True,
     )
+
+
+def _early(world: World) -> str:
+    """Says it where a script ended its training before the epochs were over, as it may."""
+    progress = newest(world.current)
+    if progress is None or progress.state != "done" or progress.epochs is None:
+        return ""  # Not the last word.
+    if progress.epoch >= progress.epochs:
+        return ""
+    return f": their script left after {progress.epoch} of {progress.epochs} epochs"
 
 
 def failure(world: World, reason: Reason, message: str) -> Step:

@@ -70,6 +70,8 @@ _TOLD: Mapping[str, str] = {
     "INSITU_PROGRESS": "File in which the session tells its progress to `insitu-run`.",
     "INSITU_HEARTBEAT": "URL that `insitu-run` posts progress to.",
     "INSITU_HEARTBEAT_TOKEN": "File with the token that it shows there.",
+    "INSITU_SECRET_VARIABLES": "Names of variables that came from Secrets, whose"
+    " values `insitu-run` leaves out of the last lines that it tells.",
     "INSITU_AUDIT_DIR": "For tests: a folder where each rank writes down which rows it used.",
     "INSITU_AUDIT_COLUMN": "For tests: the column that names a row there.",
 }

@@ -15,6 +15,7 @@ import pytest
 
 from insitu.errors import ExitCode
 from insitu.progress import Heartbeat, Progress, ProgressFile, read_progress
+from insitu.supervisor import masking
 from tests.waiting import until
 
 UNTIL_TERM = """
@@ -54,6 +55,38 @@ def test_a_trainer_keeps_arrows_memory_unless_it_is_told_otherwise() -> None:
     show = "import os; print(os.environ['MIMALLOC_PURGE_DELAY'])"
     assert run(show).stdout == b"-1\n"
     assert run(show, MIMALLOC_PURGE_DELAY="10").stdout == b"10\n"
+
+
+def test_values_of_secrets_are_left_out_of_what_is_told() -> None:
+    mask = masking(
+        {
+            "INSITU_SECRET_VARIABLES": "KEY,LONGER,PEM,SHORT,MISSING",
+            "KEY": "s3cret",
+            "LONGER": "s3cret-and-more\n",
+            "PEM": "-----BEGIN\nMIIBVAIB\n-----END",
+            "SHORT": "ab",
+            "OTHER": "plain",
+        }
+    )
+    assert mask("is s3cret-and-more than s3cret") == "is <LONGER> than <KEY>"
+    assert mask("key MIIBVAIB, ab, plain") == "key <PEM>, ab, plain"
+
+
+def test_why_a_command_failed_is_left_for_kubernetes_without_secrets(tmp_path: Path) -> None:
+    log = tmp_path / "termination-log"
+    log.touch()
+    script = (
+        "import os, sys; from pathlib import Path; from insitu.contract import Reporting\n"
+        "from insitu.supervisor import supervise\n"
+        f'show = \'import os; print("no login with", os.environ["PASSWORD"]); exit(3)\'\n'
+        f"supervise([sys.executable, '-c', show], os.environ, Reporting(), Path({str(log)!r}))"
+    )
+    secret = {"PASSWORD": "s3cret", "INSITU_SECRET_VARIABLES": "PASSWORD"}
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=os.environ | secret, capture_output=True, timeout=60
+    )
+    assert done.stdout == b"no login with s3cret\n"
+    assert log.read_text() == "no login with <PASSWORD>"
 
 
 def test_an_unknown_command_is_named() -> None:

@@ -22,7 +22,7 @@ from pathlib import Path
 from types import FrameType
 from typing import IO
 
-from insitu.contract import Reporting, plain_secrets
+from insitu.contract import SECRET_VARIABLES, Reporting, plain_secrets
 from insitu.errors import ConfigurationError, ExitCode
 from insitu.heartbeat import Heart
 from insitu.progress import Heartbeat, read_progress
@@ -36,6 +36,13 @@ _LAST_LINES = 20
 _LINE_BYTES = 64 << 10
 _TOLD_CHARACTERS = 2000  # of a line in a heartbeat
 _PR_SET_PDEATHSIG = 1
+_TERMINATION_LOG = Path("/dev/termination-log")
+"""Where Kubernetes reads why a container ended; it takes the end of the plain output otherwise."""
+
+_TERMINATION_BYTES = 4096
+_SHORTEST_SECRET = 4
+"""Characters; to leave out shorter ones would leave nothing to read, and they protect nothing."""
+
 _USAGE = "usage: insitu-run -- COMMAND [ARGUMENT ...]"
 
 
@@ -58,8 +65,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return ExitCode.CONFIGURATION
 
 
-def supervise(command: Sequence[str], environ: Mapping[str, str], reporting: Reporting) -> int:
+def supervise(
+    command: Sequence[str],
+    environ: Mapping[str, str],
+    reporting: Reporting,
+    termination_log: Path = _TERMINATION_LOG,
+) -> int:
     """One run of `command`, to its end; reports to `reporting.heartbeat` if that is set.
+
+    The last lines of a command that failed go to `termination_log`, if there is such a file. Values
+    of the variables that `INSITU_SECRET_VARIABLES` names are left out there, and in heartbeats.
 
     Must be called from the main thread, the only one that may handle signals, and from a process
     without other children: it waits for all of them.
@@ -74,8 +89,11 @@ def supervise(command: Sequence[str], environ: Mapping[str, str], reporting: Rep
     if heart:
         heart.start(superseded=child.stop)
     code = child.wait()
+    mask = masking(environ)
+    lines = tuple(mask(line)[:_TOLD_CHARACTERS] for line in child.last_lines)
+    if code:
+        _leave(lines, termination_log)
     if heart:
-        lines = tuple(line[:_TOLD_CHARACTERS] for line in child.last_lines)
         last = {"exit_code": code, "last_lines": lines}
         heart.stop(_heartbeat(reporting).model_copy(update=last))
     return code
@@ -88,6 +106,35 @@ def _heartbeat(reporting: Reporting) -> Heartbeat:
         rank=reporting.rank,
         progress=read_progress(reporting.progress) if reporting.progress else None,
     )
+
+
+def masking(environ: Mapping[str, str]) -> Callable[[str], str]:
+    """Replaces the values that came from Secrets, whole and line by line, by the names of their
+    variables.
+    """
+    values: dict[str, str] = {}
+    for name in filter(None, environ.get(SECRET_VARIABLES, "").split(",")):
+        for value in (environ.get(name, ""), *environ.get(name, "").splitlines()):
+            if len(value.strip()) >= _SHORTEST_SECRET:
+                values[value.strip()] = name
+    # The longest first: one may be part of another.
+    ordered = sorted(values, key=len, reverse=True)
+
+    def mask(text: str) -> str:
+        for value in ordered:
+            text = text.replace(value, f"<{values[value]}>")
+        return text
+
+    return mask
+
+
+def _leave(lines: Sequence[str], termination_log: Path) -> None:
+    """The newest that have room."""
+    if not termination_log.exists():
+        return
+    text = "\n".join(lines).encode()[-_TERMINATION_BYTES:]
+    with contextlib.suppress(OSError):
+        termination_log.write_bytes(text)
 
 
 class _Child:

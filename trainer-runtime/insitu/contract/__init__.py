@@ -6,6 +6,7 @@ This package is the only one that writes or reads the variables and the document
 from insitu.contract.assignment import ALONE, Assignment, Checkpoint, Training
 from insitu.contract.document import packed, read_document, to_document, write_document
 from insitu.contract.environment import (
+    SECRET_VARIABLES,
     Reporting,
     credential_names,
     from_environ,
@@ -17,6 +18,7 @@ from insitu.contract.environment import (
 
 __all__ = [
     "ALONE",
+    "SECRET_VARIABLES",
     "Assignment",
     "Checkpoint",
     "Reporting",

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+
 from insitu.api import Framework, TrainingJob
 from insitu.contract import (
+    SECRET_VARIABLES,
     Assignment,
     Reporting,
     credential_names,
@@ -36,7 +39,19 @@ def environment(
             if name not in insitu
         ),
         *insitu.values(),
+        _plain(SECRET_VARIABLES, ",".join(_secret(job, insitu))),
     ]
+
+
+def _secret(job: TrainingJob, insitu: Mapping[str, Json]) -> Iterator[str]:
+    """The variables whose values must not appear in a status. Names of users and keys may."""
+    for variable in job.spec.trainer.env:
+        if variable.value_from is not None and variable.name not in insitu:
+            yield variable.name
+    names = credential_names(job.spec.data.kind)
+    for name in (*(names[1:] if names else ()), "AWS_SECRET_ACCESS_KEY"):
+        if "valueFrom" in insitu.get(name, {}):
+            yield name
 
 
 def _defaults(job: TrainingJob) -> dict[str, str]:
@@ -88,7 +103,7 @@ def _credentials(job: TrainingJob) -> dict[str, Json]:
     if named is None or names is None:
         return {}
     keys = zip(names, ("username", "password"), strict=True)
-    return {name: _secret(name, named.secret_name, key) for name, key in keys}
+    return {name: _from_secret(name, named.secret_name, key) for name, key in keys}
 
 
 def _store(job: TrainingJob) -> dict[str, Json]:
@@ -97,7 +112,7 @@ def _store(job: TrainingJob) -> dict[str, Json]:
         return {}
     found = {n: _plain(n, v.replace("$", "$$")) for n, v in s3_variables(store.s3).items()}
     if named := store.s3.credentials:
-        found |= {n: _secret(n, named.secret_name, key) for n, key in S3_SECRETS.items()}
+        found |= {n: _from_secret(n, named.secret_name, key) for n, key in S3_SECRETS.items()}
     return found
 
 
@@ -110,5 +125,5 @@ def _field(name: str, annotation: str) -> Json:
     return {"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}}
 
 
-def _secret(name: str, secret: str, key: str) -> Json:
+def _from_secret(name: str, secret: str, key: str) -> Json:
     return {"name": name, "valueFrom": {"secretKeyRef": {"name": secret, "key": key}}}

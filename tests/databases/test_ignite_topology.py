@@ -224,6 +224,23 @@ def test_a_partition_that_lost_every_copy_has_no_owner(fresh_ignite: Start) -> N
     assert held
 
 
+def test_lost_partitions_are_told_in_every_reading_until_they_are_reset(
+    fresh_ignite: Start,
+) -> None:
+    """A count that fails leaves a cursor behind, and a connection may have 128 of them."""
+    cluster = fresh_ignite(nodes=2)
+    name = create(cluster, "LOST", "template=safe64,backups=0", rows=100)
+    held = {s.id for s in topology_of(cluster, name).shards if s.owners == ("ignite-1",)}
+    with contextlib.closing(connect(cluster.source(name))) as database:
+        cluster.nodes[1].kill()
+        for _ in range(40):
+            topology = database.topology()
+            if topology.orphans:
+                assert set(topology.orphans) == held
+            assert not any("SQL" in warning for warning in topology.warnings)
+    assert topology.orphans
+
+
 def test_partitions_are_counted_again_only_when_the_table_has_another_size(
     ignite: Cluster,
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import decimal
 import struct
@@ -69,12 +70,15 @@ class Server:
 
     connection: Connection
     types: BinaryTypes
+    others: tuple[Connection, ...]
 
     def rows(self, name: str) -> list[Row]:
-        return sample_rows(self.connection, find_table(self.connection, name), self.types)
+        found = find_table(self.connection, name)
+        return sample_rows(self.connection, found, self.types, lambda: self.others)
 
     def layout(self, name: str) -> RowLayout:
-        return read_layout(self.connection, find_table(self.connection, name), self.types)
+        found = find_table(self.connection, name)
+        return read_layout(self.connection, found, self.types, lambda: self.others)
 
     def batch(self, name: str) -> pa.RecordBatch:
         return rows_to_batch(self.rows(name), self.layout(name))
@@ -93,8 +97,11 @@ class Server:
 
 @pytest.fixture
 def server(ignite: Cluster) -> Iterator[Server]:
-    with Connection.open(*ignite.endpoints[0]) as connection:
-        yield Server(connection, BinaryTypes(partial(read_binary_type, connection)))
+    with contextlib.ExitStack() as stack:
+        first, *others = (
+            stack.enter_context(Connection.open(*endpoint)) for endpoint in ignite.endpoints
+        )
+        yield Server(first, BinaryTypes(partial(read_binary_type, first)), tuple(others))
 
 
 @pytest.fixture

@@ -10,11 +10,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 import pytest
+from cassandra.cluster import NoHostAvailable
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from insitu.databases import Credentials, ReadLimits
-from insitu.databases.cassandra.protocol.connection import Connection
+from insitu.databases import Credentials, DataSource, ReadLimits
+from insitu.databases.cassandra.cluster.control import _cluster as driver
+from insitu.databases.cassandra.protocol.connection import CONTROL_BYTES, Connection
 from insitu.databases.cassandra.protocol.faults import (
     Code,
     Refused,
@@ -249,6 +251,35 @@ def test_a_reply_over_the_limit_is_thrown_away_and_the_next_one_read() -> None:
         assert (large.body, large.size) == (None, 3 << 20)
         connection.execute(STATEMENT, [], page_rows=1)
         assert bytes(connection.receive(1 << 20).body or b"") == page(1)
+
+
+def test_a_long_answer_to_a_short_question_is_refused() -> None:
+    def serve(sock: socket.socket) -> None:
+        login(sock)
+        stream, _, _ = take(sock)
+        size = CONTROL_BYTES + 1
+        sock.sendall(HEADER.pack(0x84, 0, stream, Opcode.RESULT, size) + bytes(size))
+
+    with (
+        server(serve) as (host, port),
+        Connection.open(host, port) as connection,
+        pytest.raises(ProtocolError, match="16,777,217 bytes, and 16,777,216 at most"),
+    ):
+        connection.prepare("SELECT")
+
+
+def test_the_driver_takes_no_longer_answer_either() -> None:
+    def serve(sock: socket.socket) -> None:
+        stream, _, _ = take(sock)
+        sock.sendall(HEADER.pack(0x84, 0, stream, Opcode.RESULT, 1 << 30))
+        while True:
+            sock.sendall(bytes(1 << 16))
+
+    with server(serve) as (host, port):
+        cluster = driver(host, port, DataSource("cassandra", ((host, port),), "k.t"))
+        with pytest.raises(NoHostAvailable, match="16,777,216 at most are taken"):
+            cluster.connect()
+        cluster.shutdown()
 
 
 def test_a_login_is_plain_and_its_refusal_has_no_password() -> None:

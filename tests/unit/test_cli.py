@@ -13,6 +13,7 @@ from insitu import databases
 from insitu.progress import Progress
 from insitu_operator.cli import main
 from insitu_operator.cli.events import changes
+from insitu_operator.cli.load import quoted_columns
 from insitu_operator.cli.show import LiveTable
 from insitu_operator.local.run import Snapshot
 from tests.unit.job_builders import Scene
@@ -177,3 +178,21 @@ def test_nothing_new_is_no_event() -> None:
     first = snapshot(scene)
     assert list(changes(None, first))
     assert not list(changes(first, snapshot(scene.tick())))
+
+
+@pytest.mark.parametrize(
+    ("kind", "columns", "said"),
+    [
+        ("ignite", ["ID", "label"], 'around "label", as in "label" of table t'),
+        ("ignite", ["ID", "LABEL"], None),
+        ("cassandra", ["id", "Label"], 'around "Label", as in "Label" of table t'),
+        ("cassandra", ["id", "a b"], 'around "a b", as in "a b" of table t'),
+        ("cassandra", ["id", "label"], None),
+    ],
+)
+def test_a_load_says_which_columns_need_quotes(
+    kind: str, columns: list[str], said: str | None
+) -> None:
+    note = quoted_columns(kind, "t", columns)
+    assert (note or "").endswith(said or "")
+    assert (note is None) == (said is None)

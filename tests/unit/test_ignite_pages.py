@@ -36,10 +36,16 @@ def settled(limit: int, row_bytes: int, pages: int = 12) -> PageSize:
     return size
 
 
-def test_a_first_page_has_a_few_rows_and_the_next_ones_at_most_eight_times_as_many() -> None:
+def test_a_first_page_has_one_row_and_the_next_ones_at_most_eight_times_as_many() -> None:
     size = PageSize(4 * MB)
-    assert size.rows == 4
-    assert size.after(page(4, 10)).rows == 32
+    assert size.rows == 1
+    assert size.after(page(1, 10)).rows == 8
+
+
+def test_rows_far_over_the_limit_come_one_at_a_time() -> None:
+    assert not PageSize(MB).one_at_a_time
+    assert not PageSize(MB).after(page(1, 2 * MB)).one_at_a_time
+    assert PageSize(MB).after(page(1, 40 * MB)).one_at_a_time
 
 
 @given(st.integers(1, 3 * MB))

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from insitu.databases.ignite.cluster.catalog import has_sql
 from insitu.databases.ignite.protocol.connection import Connection
 from insitu.databases.ignite.protocol.faults import ServerError, explain, sentence, starting
 from insitu.errors import (
@@ -248,6 +249,32 @@ def test_a_malformed_reply_is_a_protocol_error(answer: bytes) -> None:
         pytest.raises(ProtocolError, match="at 127"),
     ):
         connection.request(1)
+
+
+def test_a_reply_over_the_limit_is_refused_with_both_sizes() -> None:
+    with (
+        server(welcoming(struct.pack("<i", (1 << 31) - 1))) as at,
+        Connection.open(*at) as connection,
+        pytest.raises(ProtocolError, match="2,147,483,647 bytes came, and 16,777,216 at most"),
+    ):
+        connection.request(1)
+
+
+@pytest.mark.parametrize(
+    ("said", "sql"),
+    [
+        ("Failed to execute query because indexing is disabled (consider adding module)", False),
+        ("Too many open cursors (either close other open cursors or increase the limit)", None),
+    ],
+)
+def test_only_a_server_that_says_so_has_no_sql(said: str, sql: bool | None) -> None:
+    refused = reply(1, b"", 1, struct.pack("<i", 1) + string(said))
+    with server(welcoming(refused)) as at, Connection.open(*at) as connection:
+        if sql is None:
+            with pytest.raises(ServerError, match="Too many open cursors"):
+                has_sql(connection)
+        else:
+            assert has_sql(connection) is sql
 
 
 def test_closing_twice_is_fine() -> None:

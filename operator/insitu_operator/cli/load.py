@@ -135,6 +135,9 @@ def load(
     )
     with closing(connect(source)) as database:
         options = _options(kind, database, table, asked)
+        quoted = None if pack else quoted_columns(kind, table, rows.schema.names)
+        if quoted is not None:
+            click.echo(quoted)
         if consistency:
             options["consistency"] = consistency
         if pack:
@@ -175,6 +178,20 @@ def fill(
             pool.shutdown(wait=False, cancel_futures=True)
             raise
     return Loaded(total, size, clock() - started)
+
+
+def quoted_columns(kind: str, table: str, columns: Sequence[str]) -> str | None:
+    """What somebody who writes SQL has to know of the names of a loaded table's columns; None
+    where those need no quotes. Tables keep them as they are in the files.
+    """
+    plain, fold = ("capital", str.upper) if kind == "ignite" else ("small", str.lower)
+    language = "SQL" if kind == "ignite" else "CQL"
+    names = [f'"{name}"' for name in columns if name != fold(name) or not name.isidentifier()]
+    if not names:
+        return None
+    others = ", ..." if len(names) > len(names[:3]) else ""
+    said = f"{language} reads names without quotes in {plain} letters, so it needs quotes around "
+    return f"{said}{', '.join(names[:3])}{others}, as in {names[0]} of table {table}"
 
 
 def summary(done: Loaded, table: str, now: int | None) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
 from uuid import UUID
@@ -18,10 +18,11 @@ from insitu.databases.ignite.binary.metadata import BinaryTypes
 from insitu.databases.ignite.cluster import weights
 from insitu.databases.ignite.cluster.catalog import Table, find_table, has_sql
 from insitu.databases.ignite.cluster.nodes import read_nodes
-from insitu.databases.ignite.cluster.tables import read_binary_type, read_layout
+from insitu.databases.ignite.cluster.tables import ROW_BYTES, read_binary_type, read_layout
 from insitu.databases.ignite.cluster.topology import read_topology
 from insitu.databases.ignite.columns.layout import RowLayout
-from insitu.databases.ignite.protocol.connection import Connection
+from insitu.databases.ignite.protocol.connection import CONTROL_BYTES, Connection
+from insitu.databases.ignite.protocol.faults import ServerError
 from insitu.errors import ConfigurationError, DatabaseUnavailable
 from insitu.topology import DatabaseNode, Topology
 
@@ -54,7 +55,10 @@ class IgniteDatabase:
         self._types = BinaryTypes(lambda number: self._ask(lambda c: read_binary_type(c, number)))
 
     def check(self) -> None:
-        self._ask(self._rows)
+        """See `insitu.databases.Database.check`. The operator asks this of many tables at once:
+        a row of megabytes is not taken in, as `schema` does.
+        """
+        self._ask(lambda c: self._rows(c, CONTROL_BYTES))
 
     def schema(self) -> pa.Schema:
         return self._ask(self._rows)[1].schema
@@ -69,7 +73,9 @@ class IgniteDatabase:
 
     def topology(self) -> Topology:
         self._topology = self._ask(
-            lambda c: read_topology(c, self._source.table, self._identify, self._topology)
+            lambda c: read_topology(
+                c, self._source.table, self._identify, self._open_any, self._topology
+            )
         )
         return self._topology
 
@@ -82,7 +88,9 @@ class IgniteDatabase:
         table, layout = self._ask(self._rows)
 
         def connect() -> Connection:
-            return self._open(node.host, node.port, limits.timeout_seconds)
+            # A page may be larger than was asked for, by rows that are larger than those before.
+            most = max(ROW_BYTES, limits.buffer_bytes)
+            return self._open(node.host, node.port, limits.timeout_seconds, most)
 
         return IgniteReader(node, table, layout, self._types, connect, limits)
 
@@ -113,23 +121,40 @@ class IgniteDatabase:
 
         return connect
 
-    def _rows(self, connection: Connection) -> tuple[Table, RowLayout]:
+    def _rows(self, connection: Connection, row_bytes: int = ROW_BYTES) -> tuple[Table, RowLayout]:
         table = find_table(connection, self._source.table)
-        layout = read_layout(connection, table, self._types)
+        layout = read_layout(
+            connection, table, self._types, lambda: self._others(connection, table), row_bytes
+        )
         return table, layout.select(self._source.columns)
+
+    def _others(self, connection: Connection, table: Table) -> Iterator[Connection]:
+        """Connections to the other nodes, as far as those can be reached."""
+        for server in read_nodes(connection, self._identify, with_sql=table.sql is not None):
+            if server.run != connection.node:
+                with suppress(DatabaseUnavailable):
+                    other = self._open(server.node.host, server.node.port)
+                    with other:
+                        yield other
 
     def _ask(self, question: Callable[[Connection], T]) -> T:
         """Asks over the open connection, or over a new one when that has died meanwhile."""
         with self._lock:
             if self._connection is not None:
-                with suppress(DatabaseUnavailable):
+                try:
                     return self._ask_over(self._connection, question)
+                except DatabaseUnavailable as error:
+                    if isinstance(error.__cause__, ServerError):
+                        raise  # it answered: asking again would make it do the same again
             self._connection = self._open_any()
             return self._ask_over(self._connection, question)
 
     def _ask_over(self, connection: Connection, question: Callable[[Connection], T]) -> T:
         try:
             return question(connection)
+        except ServerError as error:
+            self._drop()
+            raise DatabaseUnavailable(str(error)) from error
         except BaseException:
             # A reply may still be under way.
             self._drop()
@@ -153,10 +178,17 @@ class IgniteDatabase:
             "no Ignite endpoint answers:\n" + "\n".join(f"  {failure}" for failure in failures)
         )
 
-    def _open(self, host: str, port: int, timeout: float = 30.0) -> Connection:
+    def _open(
+        self, host: str, port: int, timeout: float = 30.0, limit: int = CONTROL_BYTES
+    ) -> Connection:
         source = self._source
         return Connection.open(
-            host, port, credentials=source.credentials, tls=source.tls, timeout=timeout
+            host,
+            port,
+            credentials=source.credentials,
+            tls=source.tls,
+            timeout=timeout,
+            limit=limit,
         )
 
     def _identify(self, host: str, port: int) -> UUID:

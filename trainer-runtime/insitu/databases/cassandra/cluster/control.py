@@ -12,11 +12,12 @@ from cassandra.auth import PlainTextAuthProvider
 from cassandra.cluster import (
     EXEC_PROFILE_DEFAULT,
     Cluster,
+    DefaultConnection,
     ExecutionProfile,
     ResponseFuture,
     Session,
 )
-from cassandra.connection import ConnectionShutdown
+from cassandra.connection import ConnectionShutdown, ProtocolError
 from cassandra.policies import (
     ConstantReconnectionPolicy,
     FallthroughRetryPolicy,
@@ -28,6 +29,7 @@ from cassandra.query import PreparedStatement, SimpleStatement, Statement, named
 from insitu.databases import DataSource, tls
 from insitu.databases.cassandra.cluster.endpoints import first_answering
 from insitu.databases.cassandra.cluster.faults import FAILURES, explain
+from insitu.databases.cassandra.protocol.connection import CONTROL_BYTES
 from insitu.databases.sockets import spelled
 from insitu.errors import DatabaseUnavailable, InsituError
 from insitu.topology import NodeId
@@ -181,11 +183,30 @@ class Control:
         return True
 
 
+class _Bounded(DefaultConnection):  # type: ignore[misc] # the driver has no types
+    """The driver's connection, which by itself takes replies of 2 GiB."""
+
+    _current_frame: Any
+
+    def _read_frame_header(self) -> int:
+        read: int = super()._read_frame_header()
+        frame = self._current_frame
+        if frame is not None and frame.end_pos > CONTROL_BYTES:
+            size, self._current_frame = frame.end_pos, None
+            # Raised here it would reach nobody.
+            self.defunct(
+                ProtocolError(f"a reply of {size:,} bytes, and {CONTROL_BYTES:,} at most are taken")
+            )
+            return 0
+        return read
+
+
 def _cluster(host: str, port: int, source: DataSource) -> Cluster:
     login = source.credentials
     return Cluster(
         [host],
         port=port,
+        connection_class=_Bounded,
         protocol_version=4,
         compression=False,
         auth_provider=PlainTextAuthProvider(login.username, login.password) if login else None,

@@ -32,6 +32,8 @@ from insitu.databases.sockets import spelled, why
 from insitu.errors import DatabaseUnavailable, InsituError, ProtocolError
 
 _STREAMS: Final = 1 << 15
+#: No answer about tables and statements is longer.
+CONTROL_BYTES: Final = 16 << 20
 
 
 class Connection:
@@ -165,11 +167,15 @@ class Connection:
         """The result of a request; replies to others that come before it are kept."""
         stream = self._send(opcode, body)
         others: deque[Frame] = deque()
-        while (frame := self.receive()).stream != stream:
+        while (frame := self.receive(CONTROL_BYTES)).stream != stream:
             others.append(frame)
         self._early.extend(others)
         found = self.result(frame)
-        assert found is not None
+        if found is None:
+            raise ProtocolError(
+                f"Cassandra at {self.where} answered with {frame.size:,} bytes, and "
+                f"{CONTROL_BYTES:,} at most are taken here"
+            )
         return found
 
     def _send(self, opcode: Opcode, body: bytes) -> int:

@@ -66,10 +66,16 @@ def find_table(connection: Connection, name: str) -> Table:
 
 
 def has_sql(connection: Connection) -> bool:
-    """Whether the node runs a SQL engine, and with it the system views."""
+    """Whether the node runs a SQL engine, and with it the system views.
+
+    Raises:
+        ServerError: it does not say, for another reason.
+    """
     try:
         sql.query(connection, "SELECT 1")
-    except ServerError:
+    except ServerError as error:
+        if not error.no_sql:
+            raise
         return False
     return True
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from typing import Final
 
 from insitu.databases.ignite.binary.decode import read_rows
@@ -19,7 +21,8 @@ from insitu.databases.ignite.columns.layout import RowLayout
 from insitu.databases.ignite.columns.schema import SqlColumn, SqlTable, plan_layout
 from insitu.databases.ignite.protocol import sql
 from insitu.databases.ignite.protocol.connection import RESOURCE_CLOSE, Connection
-from insitu.databases.ignite.protocol.frames import NULL, STRING, read_string
+from insitu.databases.ignite.protocol.faults import ServerError
+from insitu.databases.ignite.protocol.frames import NULL, STRING, TooLarge, read_string
 
 #: Every table has these two besides its own: the whole key and the whole value.
 _WHOLE: Final = ("_KEY", "_VAL")
@@ -27,20 +30,35 @@ _QUERY: Final = 2004
 _SCAN: Final = 2000
 _SCAN_NEXT: Final = 2001
 
-#: A sample ends with the first of these. Pages are small: rows may have megabytes.
+#: A sample ends with the first of these.
 _SAMPLE_ROWS: Final = 256
 _SAMPLE_BYTES: Final = 1 << 20
+#: Rows may have megabytes, and a server builds a page on its heap at several times its size: the
+#: first rows come one by one, and only where those are small a few on a page.
+_ONE_BY_ONE: Final = 8
 _SAMPLE_PAGE_ROWS: Final = 4
+#: What a row of a sample may have where it is looked at for training.
+ROW_BYTES: Final = 512 << 20
+
+Elsewhere = Callable[[], Iterable[Connection]]
+"""Opens connections to the other nodes, one after the other."""
 
 
-def read_layout(connection: Connection, table: Table, types: BinaryTypes) -> RowLayout:
-    """All columns of `table`, by everything that is known of it.
+def read_layout(
+    connection: Connection,
+    table: Table,
+    types: BinaryTypes,
+    elsewhere: Elsewhere = tuple,
+    limit: int = ROW_BYTES,
+) -> RowLayout:
+    """All columns of `table`, by everything that is known of it; see `sample_rows`.
 
     Raises:
         UnsupportedType: its rows have no columns in common, or one of no single type.
     """
     declared = read_sql_table(connection, table.sql) if table.sql is not None else None
-    return plan_layout(declared, types, sample_rows(connection, table, types))
+    sample = sample_rows(connection, table, types, elsewhere, limit)
+    return plan_layout(declared, types, sample)
 
 
 def read_binary_type(connection: Connection, number: int) -> BinaryType | None:
@@ -48,24 +66,81 @@ def read_binary_type(connection: Connection, number: int) -> BinaryType | None:
     return parse_get_reply(connection.request(GET_BINARY_TYPE, get_request(number)))
 
 
-def sample_rows(connection: Connection, table: Table, types: BinaryTypes) -> list[Row]:
-    """The first rows that a scan of all partitions meets, 256 or 1 MiB at most."""
-    all_partitions = -1
-    request = struct.pack(
-        "<ibBiib", table.cache_id, 0, NULL, _SAMPLE_PAGE_ROWS, all_partitions, False
-    )
-    page = connection.request(_SCAN, request)
-    (cursor,) = struct.unpack_from("<q", page)
-    rows, more = _rows_of_page(page[8:], types)
-    size = len(page)
-    while more and len(rows) < _SAMPLE_ROWS and size < _SAMPLE_BYTES:
-        page = connection.request(_SCAN_NEXT, struct.pack("<q", cursor))
-        further, more = _rows_of_page(page, types)
-        rows += further
-        size += len(page)
-    if more:
-        connection.request(RESOURCE_CLOSE, struct.pack("<q", cursor))
-    return rows
+def sample_rows(
+    connection: Connection,
+    table: Table,
+    types: BinaryTypes,
+    elsewhere: Elsewhere = tuple,
+    limit: int = ROW_BYTES,
+) -> list[Row]:
+    """Rows of the asked node, then of those `elsewhere`; 256 or 1 MiB at most.
+
+    Each node scans only what it holds itself: a scan of all partitions of a cluster fills the heap
+    of the node that is asked with whatever the others send. A row that comes with more than `limit`
+    bytes ends the sample; the connection is closed then.
+
+    Raises:
+        DatabaseUnavailable: a node went away meanwhile.
+    """
+    sample = _Sample(table, types, limit)
+    try:
+        sample.take_from(connection)
+        if not sample.full:
+            for other in elsewhere():
+                sample.take_from(other)
+                if sample.full:
+                    break
+    except TooLarge:
+        pass  # what came before it is a sample too
+    return sample.rows
+
+
+@dataclass(slots=True)
+class _Sample:
+    table: Table
+    types: BinaryTypes
+    limit: int
+    rows: list[Row] = field(default_factory=list)
+    size: int = 0
+
+    @property
+    def full(self) -> bool:
+        return len(self.rows) >= _SAMPLE_ROWS or self.size >= _SAMPLE_BYTES
+
+    def take_from(self, connection: Connection) -> None:
+        """Adds rows that the node itself holds, none where it has no part in the cache."""
+        before = len(self.rows)
+        try:
+            more = self._scan(connection, 1, 0, before + _ONE_BY_ONE)
+            if more and not self.full:
+                self._scan(connection, _SAMPLE_PAGE_ROWS, len(self.rows) - before, _SAMPLE_ROWS)
+        except ServerError as error:
+            if error.out_of_memory:
+                raise
+
+    def _scan(self, connection: Connection, page_rows: int, skip: int, most: int) -> bool:
+        """Scans pages until there are `most` rows or the sample is full, passing over the first
+        `skip` rows; returns whether there are more.
+        """
+        local, all_partitions = True, -1
+        request = struct.pack(
+            "<ibBiib", self.table.cache_id, 0, NULL, page_rows, all_partitions, local
+        )
+        page = connection.request(_SCAN, request, self.limit)
+        (cursor,) = struct.unpack_from("<q", page)
+        page = page[8:]
+        while True:
+            rows, more = _rows_of_page(page, self.types)
+            kept = rows[skip:]
+            skip = max(skip - len(rows), 0)
+            self.rows += kept
+            self.size += len(page) if kept else 0
+            if not more or self.full or len(self.rows) >= most:
+                break
+            page = connection.request(_SCAN_NEXT, struct.pack("<q", cursor), self.limit)
+        if more:
+            connection.request(RESOURCE_CLOSE, struct.pack("<q", cursor))
+        return more
 
 
 def _rows_of_page(page: memoryview, types: BinaryTypes) -> tuple[list[Row], bool]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from uuid import UUID
 
 from insitu.databases.ignite.cluster import affinity, weights
@@ -25,10 +25,15 @@ _PAUSE_SECONDS = 0.25
 
 
 def read_topology(
-    connection: Connection, table: str, identify: Identify, before: Topology | None = None
+    connection: Connection,
+    table: str,
+    identify: Identify,
+    connect: Callable[[], Connection],
+    before: Topology | None = None,
 ) -> Topology:
     """Reads `table`'s topology, again and again until nothing changed meanwhile.
 
+    `connect` opens one more connection, for counting rows.
     `before` is an earlier reading of the same table: while the table has as many rows as then,
     its partitions are not counted again, so that polling costs the servers next to nothing.
 
@@ -40,7 +45,8 @@ def read_topology(
         if attempt:
             time.sleep(_PAUSE_SECONDS)
         try:
-            topology = _read_once(connection, find_table(connection, table), identify, before)
+            found = find_table(connection, table)
+            topology = _read_once(connection, found, identify, connect, before)
         except ServerError:
             # Just after a node came or left, a server can't tell the mapping it has announced.
             if attempt + 1 == _ATTEMPTS:
@@ -55,7 +61,11 @@ def read_topology(
 
 
 def _read_once(
-    connection: Connection, table: Table, identify: Identify, earlier: Topology | None
+    connection: Connection,
+    table: Table,
+    identify: Identify,
+    connect: Callable[[], Connection],
+    earlier: Topology | None,
 ) -> Topology | None:
     before, primaries = affinity.read_primaries(connection, table)
     with_sql = has_sql(connection)
@@ -72,7 +82,7 @@ def _read_once(
         )
     servers = read_nodes(connection, identify, with_sql=with_sql)
     rows = weights.count_rows(connection, table)
-    sizes, exact = _sizes(connection, table, rows, len(partitions), earlier)
+    sizes, exact = _sizes(connect, table, rows, partitions, earlier)
     after, _ = affinity.read_primaries(connection, table)
     if before != after:
         return None
@@ -80,8 +90,13 @@ def _read_once(
 
 
 def _sizes(
-    connection: Connection, table: Table, rows: int, partitions: int, earlier: Topology | None
+    connect: Callable[[], Connection],
+    table: Table,
+    rows: int,
+    found: Sequence[Partition],
+    earlier: Topology | None,
 ) -> tuple[Sequence[int], bool]:
+    partitions = len(found)
     if (
         earlier
         and earlier.weights_exact
@@ -94,8 +109,9 @@ def _sizes(
         return [shard.weight for shard in earlier.shards], True
     if partitions == 1 or rows == 0:
         return weights.equal_shares(rows, partitions), True
-    if table.sql is not None and weights.worth_counting(rows, partitions):
-        counted = weights.count_partitions(connection, table, partitions)
+    lost = any(partition.lost for partition in found)
+    if table.sql is not None and not lost and weights.worth_counting(rows, partitions):
+        counted = weights.count_partitions(connect, table, partitions)
         if counted is not None and sum(counted) == rows:
             return counted, True
     return weights.equal_shares(rows, partitions), False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections import deque
+from collections.abc import Callable
 
 from insitu.databases.ignite.cluster.catalog import Table
 from insitu.databases.ignite.protocol import sql
@@ -33,10 +34,21 @@ def worth_counting(rows: int, partitions: int) -> bool:
     return partitions * (rows + _ROWS_PER_QUERY) <= _MOST_FILTERED
 
 
-def count_partitions(connection: Connection, table: Table, partitions: int) -> list[int] | None:
-    """Rows of each partition by SQL; None where SQL can't tell."""
+def count_partitions(
+    connect: Callable[[], Connection], table: Table, partitions: int
+) -> list[int] | None:
+    """Rows of each partition by SQL; None where SQL can't tell.
+
+    Over a connection of its own: a count that fails leaves a cursor behind at the server whose
+    number nobody is told, and 128 of those are all that one connection may have.
+    """
     if table.sql is None:
         return None
+    with connect() as connection:
+        return _counts(connection, table, partitions)
+
+
+def _counts(connection: Connection, table: Table, partitions: int) -> list[int] | None:
     statement = f"SELECT COUNT(*) FROM {table.sql}"  # noqa: S608 - the name is quoted
     counts = []
     waiting: deque[int] = deque()
@@ -48,8 +60,6 @@ def count_partitions(connection: Connection, table: Table, partitions: int) -> l
         counts += [sql.receive(connection, waiting.popleft())[0][0] for _ in range(len(waiting))]
     except (ServerError, NotOwner, DataLost):
         # A replicated table can't be asked by partition, nor one with copies moving or lost.
-        for request_id in waiting:
-            _discard(connection, request_id)
         return None
     return counts
 
@@ -58,10 +68,3 @@ def equal_shares(rows: int, partitions: int) -> list[int]:
     """`rows` spread evenly, the first partitions taking the remainder."""
     share, rest = divmod(rows, partitions)
     return [share + (partition < rest) for partition in range(partitions)]
-
-
-def _discard(connection: Connection, request_id: int) -> None:
-    try:
-        sql.receive(connection, request_id)
-    except (ServerError, NotOwner, DataLost):
-        return

@@ -16,6 +16,7 @@ import socket
 import ssl
 import struct
 import time
+from typing import Final
 from uuid import UUID
 
 from insitu.databases import Credentials, Tls
@@ -28,6 +29,9 @@ from insitu.errors import DatabaseUnavailable, InsituError, ProtocolError
 
 HEARTBEAT = 1
 RESOURCE_CLOSE = 0
+
+#: No answer about nodes, tables and partitions is longer, and the operator has to hold it.
+CONTROL_BYTES: Final = 16 << 20
 
 _FLAG_ERROR = 1
 _FLAG_TOPOLOGY = 2
@@ -47,7 +51,12 @@ class Connection:
     """
 
     def __init__(
-        self, sock: socket.socket, where: str, node: UUID, certificate: Tls | None = None
+        self,
+        sock: socket.socket,
+        where: str,
+        node: UUID,
+        certificate: Tls | None = None,
+        limit: int = CONTROL_BYTES,
     ) -> None:
         """Takes over a socket whose handshake is done; use `open`."""
         self.node = node
@@ -55,6 +64,7 @@ class Connection:
         self.topology_version: tuple[int, int] | None = None
         self._sock = sock
         self._tls = certificate
+        self._limit = limit
         self._next_id = 1
         self._early: dict[int, memoryview] = {}
         self._closed = False
@@ -68,10 +78,12 @@ class Connection:
         credentials: Credentials | None = None,
         tls: Tls | None = None,
         timeout: float = 30.0,
+        limit: int = CONTROL_BYTES,
     ) -> Connection:
         """Connects and logs in, waiting for a node in start-up until `timeout` seconds are over.
 
-        `timeout` later is the longest silence in the middle of a reply.
+        `timeout` later is the longest silence in the middle of a reply, and `limit` how many bytes
+        a reply may have.
 
         Raises:
             AuthenticationError: wrong or missing credentials, a certificate that is not accepted
@@ -80,11 +92,13 @@ class Connection:
             ProtocolError: what answers is not Ignite, or one too old.
         """
         sock, node = open_socket(host, port, credentials, tls, timeout)
-        return cls(sock, spelled(host, port), node, tls)
+        return cls(sock, spelled(host, port), node, tls, limit)
 
-    def request(self, op: int, body: bytes | bytearray = b"") -> memoryview:
+    def request(
+        self, op: int, body: bytes | bytearray = b"", limit: int | None = None
+    ) -> memoryview:
         """`send` and `receive` in one."""
-        return self.receive(self.send(op, body))
+        return self.receive(self.send(op, body), limit)
 
     def send(self, op: int, body: bytes | bytearray = b"") -> int:
         """Sends a request and returns its id for `receive`, without waiting for the reply."""
@@ -101,10 +115,13 @@ class Connection:
             raise self._broken(error) from error
         return request_id
 
-    def receive(self, request_id: int) -> memoryview:
+    def receive(self, request_id: int, limit: int | None = None) -> memoryview:
         """The body of the reply to `request_id`, in a buffer of its own that stays valid.
 
+        `limit` is how many bytes it may have, where that is not what the connection takes.
+
         Raises:
+            TooLarge: the reply is over the limit; the connection is closed.
             ServerError: the server refused the request for a reason without a class of its own.
             NotOwner: the node holds no readable copy of the partition asked for.
             DataLost: the partition has lost all its copies.
@@ -115,12 +132,12 @@ class Connection:
         began = time.monotonic()
         while (frame := self._early.pop(request_id, None)) is None:
             try:
-                frame = read_frame(self._sock)
+                frame = read_frame(self._sock, limit=limit or self._limit)
             except OSError as error:
                 raise self._broken(error) from error
             except ProtocolError as error:
                 self.close()
-                raise ProtocolError(f"Ignite at {self.where}: {error}") from error
+                raise type(error)(f"Ignite at {self.where}: {error}") from error
             reply_id, flags = _REPLY.unpack_from(frame)
             if flags & _FLAG_NOTIFICATION:
                 if time.monotonic() - began > (self._sock.gettimeout() or math.inf):

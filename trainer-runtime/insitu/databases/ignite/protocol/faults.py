@@ -43,6 +43,11 @@ class ServerError(InsituError):
         return "java heap space" in self.message.lower()
 
     @property
+    def no_sql(self) -> bool:
+        """The server has no SQL engine at all."""
+        return "indexing is disabled" in self.message.lower()
+
+    @property
     def no_such_table(self) -> bool:
         """A query names a table, view or schema that is not there, or not there yet."""
         missing = r'(table|schema) "[^"]*" not found'

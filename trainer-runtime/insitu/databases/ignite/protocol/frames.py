@@ -14,15 +14,22 @@ STRING = 9
 BYTE_ARRAY = 12
 
 
-def read_frame(sock: socket.socket, *, limit: int = (1 << 31) - 1, least: int = 10) -> memoryview:
+class TooLarge(ProtocolError):
+    """A message is longer than its receiver takes."""
+
+
+def read_frame(sock: socket.socket, *, limit: int, least: int = 10) -> memoryview:
     """The next message, in a buffer of its own.
 
     Raises:
-        ProtocolError: its length, in bytes, is not between `least` and `limit`.
+        TooLarge: it has more than `limit` bytes.
+        ProtocolError: it has less than `least` bytes.
         OSError: the connection broke, fell silent or was closed.
     """
     (length,) = LENGTH.unpack(read_exactly(sock, LENGTH.size))
-    if not least <= length <= limit:
+    if length > limit:
+        raise TooLarge(f"a message of {length:,} bytes came, and {limit:,} at most are taken here")
+    if length < least:
         raise ProtocolError(f"a message of {length} bytes is not allowed here")
     return read_exactly(sock, length)
 

@@ -196,7 +196,9 @@ class Fetcher:
         ]
         # min() takes the first of equals: the one that was opened first.
         best = min(ready, key=lambda scan: (scan.need, len(scan.pages)), default=None)
-        if best and self._budget.admits(self._size.bytes, best.need):
+        # Rows so large that a few fill the server's heap are asked for only when they are awaited.
+        ahead = best and self._size.one_at_a_time and best.need is not Need.AWAITED
+        if best and not ahead and self._budget.admits(self._size.bytes, best.need):
             return best
         if not may_open:
             self._make_room()

@@ -21,8 +21,8 @@ _CURSOR: Final = struct.Struct("<q")
 _COUNT: Final = struct.Struct("<i")
 _NO_FILTER: Final = 101
 
-#: Rows of the very first page, when nothing is known of their size.
-_FIRST_ROWS: Final = 4
+#: Rows of the very first page, when nothing is known of their size: each may have megabytes.
+_FIRST_ROWS: Final = 1
 #: How many more rows than were ever measured are asked for at once.
 _GROWTH: Final = 8
 #: Pages asked for over one connection: the server builds the second while it sends the first.
@@ -31,6 +31,7 @@ IN_FLIGHT: Final = 2
 #: clients, and the server's own work.
 _PAGES_PER_HEAP: Final = 48
 _LEAST_PAGE: Final = 1 << 16
+_FAR_OVER: Final = 4
 #: What a server's heap is taken for when it does not tell.
 USUAL_HEAP: Final = 512 << 20
 
@@ -109,6 +110,13 @@ class PageSize:
     def bytes(self) -> int:
         """What to expect of a page of these rows, at most."""
         return max(self.limit, int(self.rows * self.row_bytes))
+
+    @property
+    def one_at_a_time(self) -> bool:
+        """Whether a page, of a single row even, is so far over the limit that the server should
+        build no other beside it.
+        """
+        return self.bytes > _FAR_OVER * self.limit
 
     def after(self, page: Page) -> PageSize:
         """With what `page` tells."""

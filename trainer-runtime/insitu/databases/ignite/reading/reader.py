@@ -16,6 +16,7 @@ from insitu.databases.ignite.columns.arrow import rows_to_batch
 from insitu.databases.ignite.columns.layout import RowLayout
 from insitu.databases.ignite.columns.quick import quick_batch
 from insitu.databases.ignite.protocol.connection import Connection
+from insitu.databases.ignite.protocol.faults import ServerError
 from insitu.databases.ignite.reading.cursors import Cursors
 from insitu.databases.ignite.reading.fetch import Fetcher
 from insitu.databases.ignite.reading.keys import EntryKeys
@@ -62,6 +63,9 @@ class IgniteReader:
         first, server = self._open()
         try:
             rows = usual_rows(first, table)
+        except ServerError as error:
+            first.close()
+            raise DatabaseUnavailable(str(error)) from error
         except BaseException:
             first.close()
             raise
@@ -100,6 +104,9 @@ class IgniteReader:
         connection = self._connect()
         try:
             server = who_is(connection)
+        except ServerError as error:
+            connection.close()
+            raise DatabaseUnavailable(str(error)) from error
         except BaseException:
             connection.close()
             raise

@@ -185,3 +185,9 @@ def test_a_schema_that_changes_in_mid_epoch_ends_the_pass(tmp_path: Path) -> Non
     database.shards = {ShardId("0"): database.shards[ShardId("0")].drop_columns(["x"])}
     with pytest.raises(tf.errors.OpError, match="ProtocolError: shard 0"):
         list(batches)
+
+
+@pytest.mark.parametrize("wrong", [{"batch_size": 1.5}, {"batch_size": "8"}, {"epoch": "1"}])
+def test_what_is_not_a_whole_number_is_refused(tmp_path: Path, wrong: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError, match="is not a whole number"):
+        Rank(tmp_path, a_table(3)).dataset(**wrong)

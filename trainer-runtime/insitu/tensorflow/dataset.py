@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -59,6 +60,9 @@ def dataset(
         UnsupportedType: a column has no tensor; says which, and what to cast it to.
     """
     tensorflow()
+    for name, value in {"batch_size": batch_size, "epoch": epoch, "seed": seed}.items():
+        if value is not None and not isinstance(value, numbers.Integral):
+            raise ConfigurationError(f"{name}={value!r} is not a whole number")
     reading = Reading(shapes or {}, cast or {}, nulls)
     assignment = from_environ(os.environ if environ is None else environ, open_database)
     if columns is not None:

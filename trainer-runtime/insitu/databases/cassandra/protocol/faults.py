@@ -42,7 +42,7 @@ _MISSING_GRANT: Final = re.compile(
 _SMALLER_MAY_WORK: Final = frozenset({Code.OVERLOADED, Code.READ_TIMEOUT, Code.READ_FAILURE})
 
 
-class ServerError(InsituError):
+class ServerError(DatabaseUnavailable):
     """The server could not answer a request, for a reason that has no class of its own.
 
     `code` is the protocol's number, `message` the server's sentence.

@@ -68,6 +68,8 @@ def test_the_commands_of_an_example(
         said[command] = shell(typed, tmp_path)
     (evaluated,) = (text for command, text in said.items() if "evaluate.py" in command)
     assert re.search(r"step \d+: test accuracy 0\.\d+", evaluated)
+    drawn = any(command.startswith("insitu tensorboard") for command in said)
+    assert bool(list((tmp_path / "events").rglob("*tfevents*"))) is drawn
 
 
 @pytest.mark.ignite

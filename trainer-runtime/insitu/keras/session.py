@@ -179,7 +179,8 @@ class Session:
 
     def epoch_done(self) -> None:
         """Keras has come to the end of an epoch, or was stopped inside of it."""
-        if self._model.stop_training and self._rows_left():
+        shards = {shard.id for shard in self._assignment.shards}
+        if self._model.stop_training and not shards <= self.cursor.finished:
             self.commit()
             _log.warning(
                 "fit was stopped after step %d: %d of %d epochs are complete, and what was trained "

@@ -330,11 +330,11 @@ class Session:
             )
 
     def _end_epoch(self, *, last: bool) -> None:
+        self._table.check_epoch(self._position.rows)
         if not self._position.rows:
             raise NoRows(
                 f"the table is empty: epoch {self._position.epoch + 1} had not one row, on any rank"
             )
-        self._table.check_epoch(self._position.rows)
         self._position = self._position.next_epoch()
         if self._waiting_rows and not last:
             self._commit_due = True

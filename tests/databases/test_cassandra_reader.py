@@ -20,6 +20,7 @@ from insitu.databases.cassandra.reading.reader import CassandraReader, Cassandra
 from insitu.errors import ConfigurationError, DatabaseUnavailable, DataChanged
 from insitu.topology import DatabaseNode, NodeId, ShardId
 from testbed.cassandra import Cluster
+from tests.murmur import key_of
 
 pytestmark = pytest.mark.cassandra
 
@@ -203,6 +204,23 @@ def test_reading_goes_on_in_any_clustering_order_from_rows_that_are_gone_too(
     for start in gone[:20]:
         left = [row for n, row in enumerate(rows) if n >= start and n not in gone]
         assert plain(reader.open(WHOLE, positions[start])) == left
+
+
+@pytest.mark.parametrize("clustering", [True, False])
+def test_partitions_that_share_a_token_are_all_read_on(tables: Tables, clustering: bool) -> None:
+    name = tables.create(f"p blob, c int, PRIMARY KEY (p{', c' if clustering else ''})")
+    rows = (
+        [key_of(token, other), c]
+        for token in (-5, 7)
+        for other in range(3)
+        for c in range(20 if clustering else 1)
+    )
+    tables.insert(name, ["p", "c"], rows)
+    reader = tables.reader(name)
+    found, positions = placed(reader.open(WHOLE))
+    assert {position.number for position in positions} == {-5, 7}
+    for start in range(len(found)):
+        assert plain(reader.open(WHOLE, positions[start])) == found[start:]
 
 
 def test_rows_up_to_a_position_are_told_from_those_after_it(tables: Tables, wide: str) -> None:

@@ -205,14 +205,12 @@ def _after(dropped: int, batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[in
 def _continuing(connection: Connection, select: Select) -> Mapping[str, Prepared]:
     """The statements that go on inside of a partition, by their CQL.
 
-    None where a condition of the job is on the same columns as theirs, which the server refuses
-    to join: such partitions are read again from their start.
+    None where the server refuses them, as it does where the job's own condition is on the same
+    columns: such partitions are read again from their start.
     """
     try:
         return {cql: connection.prepare(cql) for cql in select.continuing}
     except Refused:
-        if select.where is None:
-            raise
         return {}
 
 

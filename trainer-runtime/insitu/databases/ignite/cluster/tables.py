@@ -19,6 +19,13 @@ from insitu.databases.ignite.binary.values import Row
 from insitu.databases.ignite.cluster.catalog import SqlName, Table
 from insitu.databases.ignite.columns.layout import RowLayout
 from insitu.databases.ignite.columns.schema import SqlColumn, SqlTable, plan_layout
+from insitu.databases.ignite.columns.shape import (
+    DecimalShape,
+    ListShape,
+    Plain,
+    Shape,
+    StructShape,
+)
 from insitu.databases.ignite.protocol import sql
 from insitu.databases.ignite.protocol.connection import RESOURCE_CLOSE, Connection
 from insitu.databases.ignite.protocol.faults import ServerError
@@ -53,12 +60,34 @@ def read_layout(
 ) -> RowLayout:
     """All columns of `table`, by everything that is known of it; see `sample_rows`.
 
+    No row is looked at where SQL and the metadata tell the columns: rows may have megabytes, and a
+    server keeps the buffer of a large page for each of its threads that has built one.
+
     Raises:
         UnsupportedType: its rows have no columns in common, or one of no single type.
     """
     declared = read_sql_table(connection, table.sql) if table.sql is not None else None
+    if declared is not None:
+        layout = plan_layout(declared, types, ())
+        if all(_is_told(column.shape) for column in layout.columns):
+            return layout
     sample = sample_rows(connection, table, types, elsewhere, limit)
     return plan_layout(declared, types, sample)
+
+
+def _is_told(shape: Shape) -> bool:
+    """Whether rows could add nothing to it."""
+    match shape:
+        case Plain():
+            return True
+        case DecimalShape():
+            return shape.declared
+        case ListShape(item):
+            return _is_told(item)
+        case StructShape(_, _, fields):
+            return all(_is_told(field) for _, field in fields)
+        case _:
+            return False
 
 
 def read_binary_type(connection: Connection, number: int) -> BinaryType | None:

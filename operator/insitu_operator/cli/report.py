@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import timedelta
 
-from insitu.api import ConditionType
+from insitu.api import ConditionType, Reason
 from insitu.checkpoint.records import Commit
 from insitu_operator.core.summary import explanation, local_share, short_time
 from insitu_operator.local.prepare import Prepared
@@ -40,7 +40,13 @@ def report(
         lines.append(f"  checkpoints: {prepared.store}, of steps {steps}")
     if not status.is_true(ConditionType.COMPLETE):
         lines.append(f"  logs: {prepared.folder.path / 'logs'}")
-        if commits:
+        failed = status.condition(ConditionType.FAILED)
+        if commits and failed and failed.reason in (Reason.DATA_LOST, Reason.DATA_REFUSED):
+            lines += [
+                "  insitu run --resume goes on from the newest checkpoint, once the table is as",
+                "  the message says; --fresh begins anew with the rows that are there",
+            ]
+        elif commits:
             lines.append("  insitu run --resume goes on from the newest checkpoint")
     return tuple(lines)
 

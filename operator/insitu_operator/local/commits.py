@@ -62,12 +62,13 @@ def begin(
     if start is Start.RESUME:
         run = last.origin.run if last else folder.read_run() or _new_run()
         folder.write_run(run)
-        return _resumed(run, folder, generation, _as_status(store, job, _newest_of(run, kept)))
+        newest = _newest_of(run, kept)
+        counted = newest.cursor.counted if newest else None
+        return _resumed(run, folder, generation, _as_status(store, job, newest), counted)
     if start is Start.NEW and kept and resume_from is None:
-        newest = kept[-1]
         raise ConfigurationError(
-            f"{job} has commits in {store}: the newest, number {newest.seq}, is of step"
-            f" {newest.cursor.step}. Go on from it with --resume, or begin anew beside them with"
+            f"{job} has commits in {store}: the newest, number {kept[-1].seq}, is of step"
+            f" {kept[-1].cursor.step}. Go on from it with --resume, or begin anew beside them with"
             " --fresh"
         )
     record = folder.read_record() if start is Start.NEW else None
@@ -95,13 +96,20 @@ def _newest_of(run: str, kept: Sequence[Commit]) -> Commit | None:
 
 
 def _resumed(
-    run: str, folder: JobFolder, generation: int, commit: CheckpointStatus | None
+    run: str,
+    folder: JobFolder,
+    generation: int,
+    commit: CheckpointStatus | None,
+    counted: int | None,
 ) -> Beginning:
-    """Counts and conditions start anew; the first count of the rows stays."""
+    """Counts and conditions start anew. The rows to expect are those that the commit `counted`, or
+    else those of the first count; without a commit they are counted anew.
+    """
     old, status = folder.read_record(), folder.read_status() or Status()
     record = None
     if old is not None:
-        record = Record(plan=old.plan, at=old.at, rows=old.rows, step=old.step, cause=old.cause)
+        rows = None if old.rows is None or commit is None else counted or old.rows
+        record = Record(plan=old.plan, at=old.at, rows=rows, step=old.step, cause=old.cause)
     bound = max(status.generation, old.generation if old else 0)
     return Beginning(run, record, Status(generation=bound), commit, generation)
 

@@ -150,6 +150,9 @@ def encode_cursor(cursor: Cursor) -> dict[str, Json]:
         "taken": [[rows, *_pack(by_count[rows])] for rows in sorted(by_count)],
         "finished": _pack(cursor.finished),
         "blocks": {shard: encode_block(block) for shard, block in cursor.blocks.items()},
+        "counted": cursor.counted,
+        "inexact": cursor.inexact,
+        "inexactEpochs": cursor.inexact_epochs,
     }
 
 
@@ -162,6 +165,9 @@ def decode_cursor(body: Mapping[str, Any]) -> Cursor:
         finished=frozenset(_unpack(body["finished"])),
         order=Order(body["seed"], body["blockRows"]),
         blocks={ShardId(s): decode_block(place) for s, place in body["blocks"].items()},
+        counted=body["counted"],
+        inexact=body["inexact"],
+        inexact_epochs=body["inexactEpochs"],
     )
 
 

@@ -64,7 +64,11 @@ class Cursor:
     left. `step` counts optimizer steps over the whole job; `rows` is the sum of `taken`. Where a
     shard goes on follows from `order`, which holds for the whole job, and from `blocks`: these are
     filled in when a cursor is committed, for all shards that are begun and not finished, and are
-    out of date for a shard that more was taken of since.
+    left out for a shard that more was taken of since.
+
+    `counted` are the table's rows as they were counted last, or the rows of the last whole epoch
+    where the database can't count; None before that. `inexact` if rows are known to have come or
+    gone in this epoch, which is said once; `inexact_epochs` counts such epochs before it.
     """
 
     epoch: int = 0
@@ -73,6 +77,9 @@ class Cursor:
     finished: frozenset[ShardId] = frozenset()
     order: Order = field(default_factory=Order)
     blocks: Mapping[ShardId, BlockPosition] = field(default_factory=dict)
+    counted: int | None = None
+    inexact: bool = False
+    inexact_epochs: int = 0
 
     @property
     def rows(self) -> int:
@@ -95,4 +102,10 @@ class Cursor:
 
     def next_epoch(self) -> Cursor:
         """The start of the following epoch."""
-        return Cursor(epoch=self.epoch + 1, step=self.step, order=self.order)
+        return Cursor(
+            epoch=self.epoch + 1,
+            step=self.step,
+            order=self.order,
+            counted=self.counted,
+            inexact_epochs=self.inexact_epochs + self.inexact,
+        )

@@ -24,7 +24,7 @@ from insitu.session.collective import Alone, Wish
 from insitu.session.commits import Commits
 from insitu.session.process import stopped_by_sigterm, told_by_exit_code
 from insitu.session.speed import Speedometer
-from insitu.session.table_check import TableCheck
+from insitu.session.table_check import Judged, TableCheck
 from insitu.tensorflow.dataset import batched
 from insitu.tensorflow.feed import Feed
 from insitu.tensorflow.leaves import leaves
@@ -161,11 +161,13 @@ class Session:
             Left: asked to stop; everything is committed.
         """
         taken = self._handed.popleft()
-        self.cursor = self.cursor.after(taken)
+        judged = self._table.stepped(self.cursor, taken)
+        self.cursor = judged.cursor.after(taken)
         if self._stream is not None:
             self._stream.advanced(self.cursor)
         self._speed.stepped(sum(each.rows for each in taken), metrics)
         self._kept.record(self.cursor.step, self._speed.scalars(self.cursor, metrics))
+        self._accept(Judged(self.cursor, judged.problem))
         every = self._assignment.checkpoint.every_steps
         if self._wish is Wish.FINISH:
             self._model.stop_training = True
@@ -174,6 +176,7 @@ class Session:
             self.commit()
             raise Left(f"asked to stop: left after step {self.cursor.step}")
         if every and self.cursor.step % every == 0:
+            self._accept(self._table.commit(self.cursor))
             self.commit()
         self.report(at_once=self._speed.steps == 1)
 
@@ -197,9 +200,16 @@ class Session:
             return next(left, None) is not None
 
     def _end_epoch(self) -> None:
-        self._table.check_epoch(self.cursor.rows)
-        self.cursor = self.cursor.next_epoch()
+        self._accept(self._table.end(self.cursor))
         self.commit()
+
+    def _accept(self, judged: Judged) -> None:
+        """Takes over what is known of the table; commits it before it ends the training."""
+        self.cursor = judged.cursor
+        if judged.problem is not None:
+            if self.cursor.step:
+                self.commit()
+            raise judged.problem
 
     def commit(self) -> None:
         """Makes model, optimizer and cursor one checkpoint."""
@@ -215,7 +225,7 @@ class Session:
                 self._feed.share,
                 commits.newest if commits else None,
                 commits.log_generation if commits else 0,
-                self._table.inexact_epochs,
+                self.cursor.inexact_epochs + self.cursor.inexact,
             ),
             at_once=at_once,
         )
@@ -252,7 +262,7 @@ class Session:
         self.cursor = restored.cursor if restored else self._feed.start(0, seed)
         self._taken = restored.taken if restored else {}
         self._speed.aim(self.epochs, self._assignment.rows or 0)
-        self._table.check()
+        self._accept(self._table.begin(self.cursor))
         if self._feed.sample is None and not self._rows_left():
             raise NoRows(f"the table is empty: epoch {self.cursor.epoch + 1} has not one row")
         self.report(at_once=True)

@@ -17,6 +17,7 @@ import pyarrow as pa
 from insitu.columns import Shape, shapes
 from insitu.contract import Assignment, Reporting
 from insitu.data.cursor import BegunShard, Cursor, Taken
+from insitu.data.gather import Piece, gather
 from insitu.data.order import Order
 from insitu.data.quota import Remaining, quotas
 from insitu.data.stream import RankStream
@@ -32,7 +33,7 @@ from insitu.session.locality import LocalFirst
 from insitu.session.meeting import Introduction, Meeting, meet
 from insitu.session.process import Place
 from insitu.session.speed import Speedometer
-from insitu.session.table_check import TableCheck
+from insitu.session.table_check import Judged, TableCheck
 from insitu.topology import ShardId
 
 _log = logging.getLogger("insitu")
@@ -167,7 +168,7 @@ class Session:
         self._pending, self._waiting_rows = None, 0
         self._epochs = epochs
         self._speed.aim(epochs, self._assignment.rows or meeting.rows)
-        self._table.check()
+        self._accept(self._table.begin(self._position))
         if self.cursor.epoch >= epochs:
             self._say_once(
                 f"the newest commit already has {self.cursor.epoch} epochs, and {epochs} were "
@@ -228,6 +229,8 @@ class Session:
         self._commits.record(self.cursor.step, self._speed.scalars(self.cursor, metrics or {}))
         every = self._assignment.checkpoint.every_steps
         if self._commit_due or (every and self.cursor.step % every == 0):
+            if self._commits.kept:
+                self._accept(self._table.commit(self._position))
             self._commit()
         self._report(at_once=first)
 
@@ -285,13 +288,33 @@ class Session:
         try:
             shares = self._take(0, stream.remaining, ())
             while not self._dry:
-                asked = quotas([share.remaining for share in shares], size)
-                table, taken = stream.take(asked[self._collective.rank])
-                shares = self._take(table.num_rows, stream.remaining, taken)
-                yield from self._step(table, shares, meeting.shapes)
+                pieces, rows, taken, shares = self._draw(stream, shares, size)
+                table = gather(pieces, self._reader.schema)
+                yield from self._step(table, rows, taken, meeting.shapes)
             self._take(0, stream.remaining, (), finish=False)  # Are all still there?
         finally:
             stream.close()
+
+    def _draw(
+        self, stream: RankStream, shares: list[Share], size: int
+    ) -> tuple[list[Piece], int, tuple[Taken, ...], list[Share]]:
+        """This rank's pieces of a step, the rows and the use of all ranks, and their last shares.
+
+        Ranks whose rows are estimates may have fewer than they are asked for. Others make up for
+        them in a further round, so that only an epoch's last step is short.
+        """
+        pieces: list[Piece] = []
+        taken: list[Taken] = []
+        rows = 0
+        while rows < size and not self._dry:
+            asked = quotas([share.remaining for share in shares], size - rows)
+            mine, used = stream.draw(asked[self._collective.rank])
+            pieces += mine
+            drawn = sum(piece.end - piece.first for piece in mine)
+            shares = self._take(drawn, stream.remaining, used)
+            rows += sum(share.rows for share in shares)
+            taken += [one for share in shares for one in share.taken]
+        return pieces, rows, tuple(taken), shares
 
     def _take(
         self, rows: int, remaining: Remaining, taken: tuple[Taken, ...], *, finish: bool = True
@@ -308,10 +331,13 @@ class Session:
         return shares
 
     def _step(
-        self, table: pa.RecordBatch, shares: list[Share], known: Mapping[str, Shape]
+        self,
+        table: pa.RecordBatch,
+        rows: int,
+        taken: tuple[Taken, ...],
+        known: Mapping[str, Shape],
     ) -> Iterator[Batch]:
-        rows = sum(share.rows for share in shares)
-        taken = tuple(one for share in shares for one in share.taken)
+        self._accept(self._table.stepped(self._position, taken))
         if not rows:  # Only empty shards came to their end: that is no step.
             self._position = replace(self._position.after(taken), step=self.cursor.step)
             if not self._waiting_rows:
@@ -330,12 +356,14 @@ class Session:
             )
 
     def _end_epoch(self, *, last: bool) -> None:
-        self._table.check_epoch(self._position.rows)
+        judged = self._table.end(self._position)
+        if judged.problem is not None:
+            self._accept(judged)
         if not self._position.rows:
             raise NoRows(
                 f"the table is empty: epoch {self._position.epoch + 1} had not one row, on any rank"
             )
-        self._position = self._position.next_epoch()
+        self._position = judged.cursor
         if self._waiting_rows and not last:
             self._commit_due = True
             if self._begun_before is None and self._stream is not None:
@@ -362,6 +390,21 @@ class Session:
     def _say_once(self, text: str) -> None:
         if self._collective.rank == 0:
             _log.warning("%s", text)
+
+    def _accept(self, judged: Judged) -> None:
+        """Takes over what is known of the table. What ends the job is committed before it is
+        raised: whoever resumes it has been told.
+        """
+        self._position = found = judged.cursor
+        if self._waiting_rows:  # The last update may lie in an earlier epoch.
+            inexact = self.cursor.inexact or found.inexact
+            self.cursor = replace(self.cursor, counted=found.counted, inexact=inexact)
+        else:
+            self.cursor = found
+        if judged.problem is not None:
+            if self.cursor.step:
+                self._commit()
+            raise judged.problem
 
     def _commit_new(self) -> None:
         if self.cursor.step and self._committed != self.cursor:
@@ -439,7 +482,7 @@ class Session:
                 self._reader.share,
                 self._commits.newest,
                 self._commits.log_generation,
-                self._table.inexact_epochs,
+                self.cursor.inexact_epochs + self.cursor.inexact,
             ),
             at_once=at_once,
         )

@@ -168,7 +168,8 @@ def test_a_secret_that_is_missing_is_named_and_waited_for(
     assert "Secret 'login' is not there" in jobs.until_says("SourceInvalid", "Stalled")
     values = ["--from-literal=username=ann", "--from-literal=password=s3cret"]
     jobs.space.kubectl("create", "secret", "generic", "login", *values)
-    assert "may not be sent to host" in jobs.until_says("SourceInvalid", "Stalled")
+    kept = "may not be sent to host"
+    jobs.until(lambda: kept in str(jobs.condition("Stalled").get("message")), "it is kept back")
     hosts = ",".join(endpoint.partition(":")[0] for endpoint in jobs.endpoints)
     jobs.space.kubectl("annotate", "secret", "login", f"insitu.dev/hosts={hosts}")
     jobs.until_it_runs()

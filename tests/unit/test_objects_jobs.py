@@ -16,6 +16,7 @@ from insitu.api.job import NAME_LENGTH
 from insitu.contract import Reporting
 from insitu.databases import Credentials, DataSource, Tls
 from insitu.errors import ConfigurationError
+from insitu_operator.core.objects.environment import secret_variables
 from insitu_operator.core.objects.jobs import batch_job
 from insitu_operator.core.objects.mounts import TOKEN
 from insitu_operator.core.objects.names import batch_job_name, master
@@ -198,6 +199,17 @@ class TestEnvironment:
         reporting = Reporting.from_environ(plain)
         assert reporting.heartbeat == SETTINGS.heartbeat_url
         assert reporting.heartbeat_token == TOKEN
+
+    def test_the_supervisor_is_told_which_values_are_secret(self) -> None:
+        login, key = {"secretName": "login"}, {"secretKeyRef": {"name": "s", "key": "k"}}
+        asked = job(
+            data={"ignite": {"endpoints": ["a:1"], "cache": "C", "credentials": login}},
+            trainer={"command": ["t"], "env": [{"name": "API", "valueFrom": key}]},
+            checkpoint={"store": {"s3": {"bucket": "models", "credentials": login}}},
+        )
+        names = {"API", "AWS_SECRET_ACCESS_KEY", "IGNITE_DATASET_PASSWORD"}
+        assert set(secret_variables(asked).split(",")) == names
+        assert env(asked)["INSITU_SECRET_VARIABLES"]["value"] == secret_variables(asked)
 
     def test_insitus_variables_always_win(self) -> None:
         asked = [{"name": "WORLD_SIZE", "value": "99"}, {"name": "RANK", "value": "7"}]

@@ -21,12 +21,14 @@ def test_each_variable_is_read() -> None:
             "POD_NAME": "operator-0",
             "POD_NAMESPACE": "insitu",
             "INSITU_LEASE_NAME": "",
+            "INSITU_DENIED_ADDRESSES": "169.254.0.0/16, fe80::/10",
         }
     )
     assert found.namespaces == ("ml", "vision")
     assert found.times.lease == 15
     assert found.listen == Address(host="::1", port=9000)
     assert (found.identity, found.home) == ("operator-0", "insitu")
+    assert list(map(str, found.denied_addresses)) == ["169.254.0.0/16", "fe80::/10"]
     assert found.lease_name == "insitu-operator"
 
 
@@ -42,6 +44,7 @@ def test_processes_outside_of_pods_have_identities_of_their_own() -> None:
         ("INSITU_WORKERS", "0"),
         ("INSITU_RESYNC_SECONDS", "-1"),
         ("INSITU_LOG_LEVEL", "loud"),
+        ("INSITU_DENIED_ADDRESSES", "everything"),
     ],
 )
 def test_a_bad_value_is_named_with_its_variable(name: str, value: str) -> None:

@@ -7,13 +7,15 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from ipaddress import ip_network
 
 import pytest
 
 from insitu.databases import DataSource
 from insitu.databases import connect as connect_database
 from insitu.databases.sockets import OpenSockets, connect, read_exactly
-from insitu.errors import DatabaseUnavailable
+from insitu.errors import ConfigurationError, DatabaseUnavailable
+from insitu_operator.shell.databases.addresses import all_but
 from insitu_operator.shell.databases.turns import Turns
 
 
@@ -90,6 +92,38 @@ def test_a_server_that_sends_byte_after_byte_is_given_up() -> None:
         pytest.raises(TimeoutError, match="sends too slowly"),
     ):
         read_exactly(sock, 10_000)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::ffff:127.0.0.1"])
+@pytest.mark.parametrize("kind", ["ignite", "cassandra"])
+def test_an_address_that_is_denied_is_not_connected_to(kind: str, host: str) -> None:
+    denied = OpenSockets(all_but([ip_network("127.0.0.0/8"), ip_network("::1")]))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setblocking(False)
+        port = listener.getsockname()[1]
+        source = DataSource(kind, ((host, port),), "T" if kind == "ignite" else "ks.t")
+        with (
+            denied.watched(),
+            pytest.raises(ConfigurationError, match="which the operator may not connect to"),
+        ):
+            connect_database(source).topology()
+        with pytest.raises(BlockingIOError):
+            listener.accept()
+
+
+@pytest.mark.parametrize(
+    ("address", "allowed"),
+    [
+        ("10.0.0.7", True),
+        ("169.254.169.254", False),
+        ("::ffff:169.254.169.254", False),
+        ("fe80::1%eth0", False),
+        ("fd00::1", True),
+    ],
+)
+def test_networks_are_denied_in_any_spelling(address: str, allowed: bool) -> None:
+    denied = [ip_network("169.254.0.0/16"), ip_network("fe80::/10")]
+    assert all_but(denied)(address) is allowed
 
 
 @pytest.mark.parametrize("kind", ["ignite", "cassandra"])

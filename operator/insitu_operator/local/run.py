@@ -18,7 +18,7 @@ from types import FrameType
 
 from insitu.api import ConditionType, Framework, Status
 from insitu.api.status import CheckpointStatus
-from insitu.contract import Reporting, to_environ, write_document
+from insitu.contract import SECRET_VARIABLES, Reporting, to_environ, write_document
 from insitu.contract.ports import free_port
 from insitu.databases import Database, DataSource, connect
 from insitu_operator.core.assignments import assignments
@@ -31,6 +31,7 @@ from insitu_operator.core.decision import (
     RecordPlan,
     StopWorkers,
 )
+from insitu_operator.core.objects.environment import secret_variables
 from insitu_operator.core.observed import Machine, Observed, Reading, Unread, Worker
 from insitu_operator.core.progress import newest
 from insitu_operator.core.reconcile import reconcile
@@ -227,6 +228,7 @@ class _Run:
             own = {
                 **to_environ(parts[rank], document),
                 **reporting.to_environ(),
+                SECRET_VARIABLES: secret_variables(prepared.job),
             }
             return TrainerProcess(
                 command_line(prepared.job.spec, self._variables | own),

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 from insitu.databases import Database, DataSource
 from insitu_operator.kubernetes import Api
+from insitu_operator.shell.databases.addresses import all_but
 from insitu_operator.shell.databases.databases import Databases
 from insitu_operator.shell.databases.sources import Sources
 from insitu_operator.shell.heartbeats.endpoint import HeartbeatEndpoint
@@ -59,6 +60,7 @@ class Parts:
             self.queue,
             open_database=open_database,
             observe=metrics.topology_poll,
+            may_reach=all_but(settings.denied_addresses),
         )
         self.heartbeats = Heartbeats(
             lambda key, urgent: self.queue.add(key, urgent=urgent),

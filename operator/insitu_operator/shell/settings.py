@@ -6,6 +6,7 @@ import os
 import secrets
 import socket
 from collections.abc import Mapping
+from ipaddress import IPv4Network, IPv6Network
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
@@ -66,6 +67,7 @@ class Settings(BaseModel):
         trainer_pull_policy: `imagePullPolicy` of trainers; empty leaves it to the cluster.
         heartbeat_url: Where trainers reach `heartbeat_listen`; empty for no heartbeats.
         audience: Whom trainers' tokens have to be made out to.
+        denied_addresses: Networks, as 169.254.0.0/16, where no database of a job may be.
         log_level: debug, info, warning or error.
         pod_name: Of the pod this process runs in; from `POD_NAME`.
         pod_namespace: Of that pod; from `POD_NAMESPACE`.
@@ -90,6 +92,7 @@ class Settings(BaseModel):
     trainer_pull_policy: Literal["", "Always", "IfNotPresent", "Never"] = ""
     heartbeat_url: str = Field(default="", pattern=r"^(https?://.+)?$")
     audience: str = TrainerSettings().audience
+    denied_addresses: Annotated[tuple[IPv4Network | IPv6Network, ...], BeforeValidator(_names)] = ()
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     pod_name: str = ""
     pod_namespace: str = ""

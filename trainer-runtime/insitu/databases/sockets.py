@@ -9,11 +9,11 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 
-from insitu.errors import DatabaseUnavailable
+from insitu.errors import ConfigurationError, DatabaseUnavailable
 
 
 def spelled(host: str, port: int) -> str:
@@ -45,9 +45,10 @@ def connect(host: str, port: int, server: str, timeout: float) -> socket.socket:
 
     Raises:
         DatabaseUnavailable: nothing answers there.
+        ConfigurationError: whoever watches this thread does not want that address to be used.
     """
     try:
-        sock = socket.create_connection((host, port), timeout=min(timeout, _CONNECT_SECONDS))
+        sock = _reach(host, port, min(timeout, _CONNECT_SECONDS))
     except socket.gaierror as error:
         raise DatabaseUnavailable(
             f"{server}: the name '{host}' can't be resolved ({error.strerror})"
@@ -65,10 +66,34 @@ def connect(host: str, port: int, server: str, timeout: float) -> socket.socket:
     return sock
 
 
-class OpenSockets:
-    """All sockets that a thread opens inside `watched`, so that another one can end its wait."""
+def _reach(host: str, port: int, timeout: float) -> socket.socket:
+    opened = _opened.get()
+    if opened is None:
+        return socket.create_connection((host, port), timeout)
+    problem: Exception = OSError("it has no address")
+    # What a name leads to is looked up once: it may be something else the next time.
+    for *_, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+        if not opened.may_reach(str(address[0])):
+            problem = ConfigurationError(
+                f"{spelled(host, port)} leads to the address {address[0]}, which the operator may"
+                " not connect to"
+            )
+            continue
+        try:
+            return socket.create_connection((str(address[0]), port), timeout)
+        except OSError as error:
+            problem = error
+    raise problem
 
-    def __init__(self) -> None:
+
+class OpenSockets:
+    """All sockets that a thread opens inside `watched`, so that another one can end its wait.
+
+    `may_reach` says which addresses the thread may connect to.
+    """
+
+    def __init__(self, may_reach: Callable[[str], bool] = lambda _address: True) -> None:
+        self.may_reach = may_reach
         self._lock = threading.Lock()
         self._sockets: list[socket.socket] = []
         self._ended = False

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-
 from insitu.api import Framework, TrainingJob
 from insitu.contract import (
     SECRET_VARIABLES,
@@ -39,19 +37,22 @@ def environment(
             if name not in insitu
         ),
         *insitu.values(),
-        _plain(SECRET_VARIABLES, ",".join(_secret(job, insitu))),
+        _plain(SECRET_VARIABLES, secret_variables(job)),
     ]
 
 
-def _secret(job: TrainingJob, insitu: Mapping[str, Json]) -> Iterator[str]:
-    """The variables whose values must not appear in a status. Names of users and keys may."""
-    for variable in job.spec.trainer.env:
-        if variable.value_from is not None and variable.name not in insitu:
-            yield variable.name
-    names = credential_names(job.spec.data.kind)
-    for name in (*(names[1:] if names else ()), "AWS_SECRET_ACCESS_KEY"):
-        if "valueFrom" in insitu.get(name, {}):
-            yield name
+def secret_variables(job: TrainingJob) -> str:
+    """The names of the variables whose values must not appear in a status, with commas.
+
+    Names of users and of keys may.
+    """
+    found = {v.name for v in job.spec.trainer.env if v.value_from is not None}
+    if job.spec.data.reach.credentials and (names := credential_names(job.spec.data.kind)):
+        found.add(names[1])
+    store = job.spec.checkpoint.store
+    if store and store.s3 and store.s3.credentials:
+        found.add("AWS_SECRET_ACCESS_KEY")
+    return ",".join(sorted(found))
 
 
 def _defaults(job: TrainingJob) -> dict[str, str]:

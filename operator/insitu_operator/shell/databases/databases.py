@@ -58,6 +58,7 @@ class Databases:
         observe: Hears of each try: `read`, or the reason why not.
         cadence: How often each table is read.
         clock: The time of day.
+        may_reach: Which addresses may be connected to.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class Databases:
         observe: Callable[[str], None] = lambda _outcome: None,
         cadence: Cadence = Cadence(),  # noqa: B008 - a frozen value
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        may_reach: Callable[[str], bool] = lambda _address: True,
     ) -> None:
         self._open_source = open_source
         self._marks = marks
@@ -76,6 +78,7 @@ class Databases:
         self._observe = observe
         self._cadence = cadence
         self._clock = clock
+        self._may_reach = may_reach
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="database")
         self._turns = Turns(THREADS)
         self._shared: dict[Table, _Shared] = {}
@@ -153,6 +156,7 @@ class Databases:
             self._cadence,
             lambda: len(self._shared),
             self._clock,
+            self._may_reach,
         )
         shared = self._shared[table] = _Shared(poller)
         self._deaths.watch(poller.start())

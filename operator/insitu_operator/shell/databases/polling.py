@@ -98,6 +98,7 @@ class Poller:
         cadence: How often.
         tables: How many pollers there are.
         clock: The time of day.
+        may_reach: Which addresses may be connected to.
     """
 
     def __init__(
@@ -110,6 +111,7 @@ class Poller:
         cadence: Cadence,
         tables: Callable[[], int] = lambda: 1,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        may_reach: Callable[[str], bool] = lambda _address: True,
     ) -> None:
         self._open_source = opened
         self._threads = threads
@@ -118,7 +120,7 @@ class Poller:
         self._cadence = cadence
         self._tables = tables
         self._clock = clock
-        self._line = _Line(open_database)
+        self._line = _Line(open_database, may_reach)
         self._opened: Opened | None = None
         self._opened_at = 0.0
         self._failures = 0
@@ -249,13 +251,14 @@ class _Line:
     `cost` is what the last reading took, in seconds of a core.
     """
 
-    def __init__(self, open_database: OpenDatabase) -> None:
+    def __init__(self, open_database: OpenDatabase, may_reach: Callable[[str], bool]) -> None:
         self._open_database = open_database
         self._lock = threading.Lock()
         self._database: Database | None = None
         self._of: DataSource | None = None
         self._nodes: tuple[DatabaseNode, ...] = ()
-        self._sockets = OpenSockets()
+        self._may_reach = may_reach
+        self._sockets = OpenSockets(may_reach)
         self.source: DataSource | None = None
         self.cost = 0.0
 
@@ -302,7 +305,7 @@ class _Line:
         if database is not None:
             database.close()
         self._sockets.end()
-        self._sockets = OpenSockets()
+        self._sockets = OpenSockets(self._may_reach)
 
 
 def _owners(topology: Topology) -> object:

@@ -6,12 +6,15 @@ import secrets
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from threading import Barrier, Timer
+from urllib.parse import urlsplit
 
 import pytest
 
-from insitu.checkpoint import CommitLog, Fence, Store, open_store
-from insitu.errors import AuthenticationError, StaleGeneration, StoreError
+from insitu.checkpoint import CommitLog, Fence, Store, open_store, sweep
+from insitu.checkpoint.records import encode
+from insitu.errors import AuthenticationError, OtherJob, StaleGeneration, StoreError
 from testbed import s3
 from tests.unit.builders import JOB, NOON, commit, fenced
 
@@ -72,6 +75,46 @@ def test_of_two_generations_racing_for_one_log_only_the_newer_commits(store: Sto
         commit(old, 2, b"late")
     made = commit(newer, 2, b"on time")
     assert [entry.seq for entry in log.commits()] == [kept.seq, made.seq]
+
+
+def test_a_job_made_again_begins_beside_the_older_ones_commits(store: Store) -> None:
+    log = CommitLog(store, JOB)
+    old, new = fenced(log, 7, run="a"), fenced(log, 1, run="b")
+    assert log.newest(run="b").commit is None
+    made = commit(new, 1, b"b")
+    with pytest.raises(OtherJob, match="uid b"):
+        commit(old, 1, b"a")
+    assert log.newest().commit == made
+    assert sweep(new, 1) == []
+
+
+def test_a_writer_whose_number_another_one_got_is_stale(store: Store) -> None:
+    log = CommitLog(store, JOB)
+    old = fenced(log, 1)
+    kept, lost = commit(old, 1, b"a"), commit(old, 2, b"b")
+    store.delete([f"{JOB}/commits/{lost.seq:012d}.json"])
+    fenced(log, 2)
+    with pytest.raises(StaleGeneration, match="generation 2"):
+        commit(old, 3, b"stale")
+    assert log.newest().commit == kept
+
+
+def test_a_lost_part_is_an_error_at_the_next_commit(store: Store) -> None:
+    writer = fenced(CommitLog(store, JOB), 1)
+    store.delete([part.name for part in commit(writer, 1, b"a", b"b").parts[1:]])
+    with pytest.raises(StoreError, match="lost data that it had confirmed"):
+        commit(writer, 2, b"c")
+
+
+def test_the_end_of_a_log_of_several_listings_is_found(server: s3.Server, store: Store) -> None:
+    log = CommitLog(store, JOB)
+    made = commit(fenced(log, 1), 1, b"a")
+    folder = server.buckets / urlsplit(store.url).netloc / urlsplit(store.url).path[1:]
+    for seq in range(made.seq + 1, 3100):
+        path = folder / JOB / f"commits/{seq:012d}.json"
+        path.write_bytes(encode(replace(made, seq=seq)))
+    assert log.history().last == 3099
+    assert fenced(log, 2).fence.seq == 3100
 
 
 def test_a_log_takes_each_number_once(store: Store) -> None:

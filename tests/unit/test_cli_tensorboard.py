@@ -20,7 +20,7 @@ def tensorboard(*arguments: object) -> Result:
 @pytest.fixture
 def store(tmp_path: Path) -> Path:
     """Of a job `digits` with one step."""
-    recorder = Recorder(open_store(tmp_path.as_uri()), "digits", generation=1, after=0)
+    recorder = Recorder(open_store(tmp_path.as_uri()), "digits", fence=0, generation=1, after=0)
     recorder.add(1, {"loss": 1.0})
     recorder.close()
     return tmp_path

@@ -23,13 +23,14 @@ from tests.ranks import a_job, assignments, table
 from tests.ranks import train as train_ranks
 
 
-def recorder(store: Store, generation: int = 1, after: int = 0) -> Recorder:
-    return Recorder(store, "job", generation=generation, after=after, now=lambda: 1e9)
+def recorder(store: Store, generation: int = 1, after: int = 0, fence: int = 0) -> Recorder:
+    start = fence or generation
+    return Recorder(store, "job", fence=start, generation=generation, after=after, now=lambda: 1e9)
 
 
-def train(store: Store, generation: int, after: int, steps: int, every: int) -> int:
+def train(store: Store, generation: int, after: int, steps: int, every: int, fence: int = 0) -> int:
     """Steps as a session makes them; the step of the newest commit."""
-    recording, committed = recorder(store, generation, after), after
+    recording, committed = recorder(store, generation, after, fence), after
     for step in range(after + 1, after + steps + 1):
         recording.add(step, {"loss": float(generation)})
         if step % every == 0:
@@ -85,12 +86,31 @@ def test_going_on_from_an_older_commit_cuts_all_that_came_after_it(tmp_path: Pat
     assert names == ["generation-1-to-step-3", "generation-3"]
 
 
+def test_a_job_made_again_counts_its_generations_anew_and_is_drawn_beside(tmp_path: Path) -> None:
+    store = open_store("memory:///")
+    for fence, generation, after in ((1, 1, 0), (9, 2, 6), (20, 1, 9), (33, 2, 12)):
+        train(store, generation, after, steps=6, every=3, fence=fence)
+    names = [run.name for run in Mirror(store, "job", tmp_path).update()]
+    assert names == [
+        "generation-1-to-step-6",
+        "generation-2-to-step-9",
+        "run-2-generation-1-to-step-12",
+        "run-2-generation-2",
+    ]
+
+
+def test_a_job_that_begins_at_the_first_row_hides_the_one_before(tmp_path: Path) -> None:
+    store = open_store("memory:///")
+    for fence, generation in ((1, 7), (20, 1)):
+        train(store, generation, 0, steps=6, every=3, fence=fence)
+    assert [run.name for run in Mirror(store, "job", tmp_path).update()] == ["run-2-generation-1"]
+
+
 def test_names_of_other_objects_are_no_segments() -> None:
-    segment = Segment(generation=2, after=30, sequence=4, first=31, last=60)
+    segment = Segment(fence=7, generation=2, after=30, sequence=4, first=31, last=60)
     name = segment.name("digits")
-    assert (
-        name == "digits/events/000002-after-000000000030/000004-000000000031-000000000060.tfevents"
-    )
+    folder = "digits/events/000000000007-generation-000002-after-000000000030"
+    assert name == f"{folder}/000004-000000000031-000000000060.tfevents"
     assert Segment.parse("digits", name) == segment
     assert Segment.parse("digits", "digits/events/notes.txt") is None
     assert Segment.parse("other", name) is None

@@ -34,7 +34,8 @@ class Recorder:
     Args:
         store: Where commits go too.
         job: The job's name.
-        generation: Of this process; nobody else records for it.
+        fence: The number of this process's fence in the commit log; nobody else records for it.
+        generation: Of this process.
         after: The step it goes on from.
         every_seconds: The longest that a step waits for its segment to be closed.
         now: The wall clock, in seconds since 1970.
@@ -45,6 +46,7 @@ class Recorder:
         store: Store,
         job: str,
         *,
+        fence: int,
         generation: int,
         after: int,
         every_seconds: float = 30.0,
@@ -52,7 +54,7 @@ class Recorder:
     ) -> None:
         self._store = store
         self._job = job
-        self._generation = generation
+        self._start = fence, generation
         self._after = after
         self._every = every_seconds
         self._now = now
@@ -100,7 +102,7 @@ class Recorder:
         if not self._open:
             return
         steps = [scalars.step for scalars in self._open]
-        segment = Segment(self._generation, self._after, self._sequence, min(steps), max(steps))
+        segment = Segment(*self._start, self._after, self._sequence, min(steps), max(steps))
         if len(self._closed) == _MOST_WAITING:
             self._closed.popleft()
             self._tell("more wait than there is room for, and the oldest are dropped")

@@ -220,7 +220,9 @@ class Commits:
 
     def _record_after(self, store: Store, step: int) -> None:
         if self._collective.rank == 0:
-            self._recorder = Recorder(store, self._job, generation=self._generation, after=step)
+            self._recorder = Recorder(
+                store, self._job, fence=self._fence, generation=self._generation, after=step
+            )
 
     def _open(self, log: CommitLog, data: Fingerprint) -> bytes:
         """On rank 0: opens the log for this generation and chooses where to go on."""

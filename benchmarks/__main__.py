@@ -6,9 +6,9 @@ import argparse
 import json
 from collections.abc import Iterator
 
-from benchmarks import cassandra_read, ignite_read, planner, tensorflow_feed
+from benchmarks import cassandra_read, commit_log, ignite_read, planner, tensorflow_feed
 
-_PARTS = ("ignite", "cassandra", "tensorflow", "planner")
+_PARTS = ("ignite", "cassandra", "tensorflow", "planner", "commits")
 
 
 def main() -> None:
@@ -37,6 +37,9 @@ def _lines(part: str, *, quick: bool) -> Iterator[str]:
         case "tensorflow":
             feed = tensorflow_feed.quick_plan() if quick else tensorflow_feed.full_plan()
             yield from (result.line() for result in tensorflow_feed.run(feed))
+        case "commits":
+            log = commit_log.quick_plan() if quick else commit_log.full_plan()
+            yield from (result.line() for result in commit_log.run(log))
         case "planner" if not quick:
             yield from map(json.dumps, planner.lines())
 

@@ -33,6 +33,7 @@ def test_every_line_is_a_result_with_its_baseline_and_its_conditions() -> None:
         ("tensorflow", "from_tensor_slices(...).batch(512)"),
         ("tensorflow", "from_generator, one row a call"),
         ("tensorflow", "the reader alone"),
+        ("commit_log", "the same with 100 commits"),
     }
     for result in results:
         assert set(result) == FIELDS

@@ -106,7 +106,7 @@ class _Log:
     def open(self) -> None:
         """What rank 0 does at a start: shuts out the older generation and finds its commit."""
         self.writer = self._fence()
-        newest = self.log.newest(run="").commit
+        newest = self.log.newest(run="", history=self.writer.history).commit
         assert newest is not None
         self.commit()
 

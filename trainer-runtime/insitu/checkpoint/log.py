@@ -157,9 +157,14 @@ class CommitLog:
         """Numbers of all records above `after`, ascending. Costs a listing, no reads."""
         return self._numbers("commits", self._name(after) if after >= 0 else None)
 
-    def history(self) -> History:
-        """The log as it is now: a few reads and two listings, however long it is."""
-        last = self._last_number()
+    def history(self, known: int | None = None) -> History:
+        """The log as it is now: a few reads and two listings, however long it is; only the listings
+        if a number is `known` to be in use.
+        """
+        if known is None:
+            last = self._last_number()
+        else:
+            last = max(self.sequence(after=known), default=known)
         fences = tuple(self._numbers("fences"))  # Afterwards: a commit is younger than its fence.
         return History(self, max(last, *fences[-1:], -1), fences)
 
@@ -193,10 +198,10 @@ class CommitLog:
         found = whole(self.recent(sizes), sizes)
         return list(found)[::-1]
 
-    def recent(self, sizes: Mapping[str, int]) -> Iterator[Commit]:
+    def recent(self, sizes: Mapping[str, int], history: History | None = None) -> Iterator[Commit]:
         """Commits from the newest on, back to where no part of `sizes` was made any more."""
         oldest = min((p for name in sizes if (p := place(self.job, name))), default=(-1, -1))
-        for record in self.newest_first():
+        for record in (history or self.history()).newest_first():
             if isinstance(record, Commit):
                 if (record.fence, record.cursor.step) < oldest:
                     return
@@ -207,18 +212,21 @@ class CommitLog:
         last = self.history().newest_record()
         return None if last is None else last.generation
 
-    def newest(self, *, run: str | None = None, verify: bool = True) -> Newest:
+    def newest(
+        self, *, run: str | None = None, verify: bool = True, history: History | None = None
+    ) -> Newest:
         """The newest commit whose parts are all there and whole; with `run`, of that run only.
 
         With `verify` every byte of its parts is read and checked, without it only names and
-        lengths. Ask after `fence`, so that nobody can commit in between.
+        lengths. Ask after `fence`, so that nobody can commit in between; its writer knows the
+        `history`, which saves looking for the end.
 
         Raises:
             StoreError: the store can't be read now.
         """
         sizes = self.sizes()
         skipped: list[Skipped] = []
-        for record in self.newest_first():
+        for record in (history or self.history()).newest_first():
             # A run that was taken over never writes again, so the records of a run lie together.
             if run is not None and isinstance(record, Commit | Fence) and record.origin.run != run:
                 break
@@ -279,8 +287,8 @@ class CommitLog:
                 if not self.append(fence):
                     continue
             # It may have got the number of a lost record, below others: then it is none.
-            if self.history().last == fence.seq and self._copied(fence):
-                return Writer(self, fence)
+            if self.history(fence.seq).last == fence.seq and self._copied(fence):
+                return Writer(self, fence, history.fences)
         raise StoreError(
             f"{self.store.url} refused {_ATTEMPTS} times to create the next record of {self.job}. "
             f"Is another process filling its log?"
@@ -369,12 +377,14 @@ class CommitLog:
 class Writer:
     """The right to commit, until a newer writer takes it. Use it from one thread.
 
-    `last` is the number of this writer's own newest record. `kept` are the commits that it keeps,
-    oldest first; None before its first sweep has looked.
+    `earlier` are the numbers of the fences before `fence`. `last` is the number of this writer's
+    own newest record. `kept` are the commits that it keeps, oldest first; None before its first
+    sweep has looked.
     """
 
     log: CommitLog
     fence: Fence
+    earlier: tuple[int, ...] = ()
     last: int = field(init=False)
     stale: bool = field(default=False, init=False)
     kept: list[Commit] | None = field(default=None, init=False)
@@ -386,6 +396,12 @@ class Writer:
     @property
     def generation(self) -> int:
         return self.fence.generation
+
+    @property
+    def history(self) -> History:
+        """The log up to this writer's newest record."""
+        fences = sorted({*self.earlier, self.fence.seq})
+        return History(self.log, self.last, tuple(fences))
 
     @property
     def writer(self) -> str:

@@ -60,7 +60,7 @@ def sweep(writer: Writer, keep_last: int) -> list[str]:
 def _first_sweep(writer: Writer, keep_last: int) -> list[str]:
     log, fence = writer.log, writer.fence.seq
     sizes = log.sizes()
-    kept = list(islice(whole(log.recent(sizes), sizes), keep_last))
+    kept = list(islice(whole(log.recent(sizes, writer.history), sizes), keep_last))
     if not kept:
         return []
     names = expendable(log.job, kept, sizes, fence)

@@ -230,7 +230,7 @@ class Commits:
         origin = Origin(self._assignment.run, data)
         generation = self._generation or _next_generation(log, origin.run)
         self._writer = log.fence(generation, writer=str(uuid4()), time=self._now(), origin=origin)
-        chosen = self._chosen(log)
+        chosen = self._chosen(log, self._writer)
         if chosen is not None:
             _check_same_data(log, chosen, origin)
         answer = {
@@ -240,8 +240,8 @@ class Commits:
         }
         return json.dumps(answer).encode()
 
-    def _chosen(self, log: CommitLog) -> Commit | None:
-        newest = log.newest(run=self._assignment.run)
+    def _chosen(self, log: CommitLog, writer: Writer) -> Commit | None:
+        newest = log.newest(run=self._assignment.run, history=writer.history)
         if newest.skipped and newest.commit is None:
             raise StoreError(_all_damaged(log, newest.skipped))
         for skipped in newest.skipped:

@@ -31,6 +31,37 @@ FOLDER = Path(__file__).parent / "reference"
 _NOTE = "<!-- Written by docs/generate.py; edit the code, then run `make generate`. -->\n"
 
 
+_CHANGES = """
+## Tables that change
+
+What an epoch takes of a table that is written while it is read.
+
+A row that is there all through an epoch enters it exactly once, whatever comes and goes beside it,
+and however often the job is killed and resumed. A row that is inserted or deleted meanwhile enters
+it at most once. `data.onChange: Fail` ends the job at the first change that is noticed in an epoch;
+who resumes it then goes on with the table as it is, and is not told of that epoch again. `Continue`
+goes on and counts the epoch in `status.trainerStatus.inexactEpochs`. An epoch without any row after
+one that had some always ends the job.
+"""
+
+_IGNITE_CHANGES = """
+Rows are counted when a run starts, at each checkpoint and at the end of each epoch. That does not
+tell rows that are updated in place, whose old or new values are read, nor as many rows inserted as
+deleted, unless they are found missing where a job resumes. Fewer rows than at the last checkpoint
+end a resume until they are back: nobody can tell whether they were deleted or lost with a node.
+
+A resume needs keys whose order Ignite's own hash tells: numbers, texts, booleans, UUIDs, times,
+decimals and objects. A job with a checkpoint store over keys of another type, such as byte[], is
+refused at its first checkpoint.
+"""
+
+_CASSANDRA_CHANGES = """
+Cassandra can't count rows cheaply, so an epoch's rows are compared with those of the one before.
+What is inserted or deleted during the first epoch is not noticed, unless it is found missing where
+a job resumes, and neither are updates, nor as many rows inserted as deleted.
+"""
+
+
 def pages() -> Mapping[str, str]:
     """File name to text of every generated page."""
     return {
@@ -107,9 +138,10 @@ def _variables(names: Names) -> str:
 def ignite() -> str:
     """What Ignite's rows become, and how rows are stored in Ignite."""
     parts = {"Columns": schema, "Types when reading": arrow_types, "Types when loading": storage}
-    return f"# Apache Ignite\n\n{_NOTE}" + "".join(
+    page = f"# Apache Ignite\n\n{_NOTE}" + "".join(
         f"\n## {title}\n\n{(module.__doc__ or '').strip()}\n" for title, module in parts.items()
     )
+    return page + _CHANGES + _IGNITE_CHANGES
 
 
 def cassandra() -> str:
@@ -120,9 +152,10 @@ def cassandra() -> str:
         "Packed tables": packing,
         "Locality": locality,
     }
-    return f"# Apache Cassandra\n\n{_NOTE}" + "".join(
+    page = f"# Apache Cassandra\n\n{_NOTE}" + "".join(
         f"\n## {title}\n\n{(module.__doc__ or '').strip()}\n" for title, module in parts.items()
     )
+    return page + _CHANGES + _CASSANDRA_CHANGES
 
 
 def reasons() -> str:

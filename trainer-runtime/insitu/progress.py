@@ -33,7 +33,7 @@ class Progress(BaseModel):
         rows_local: Rows this rank took from its own database node; `bytes_local` likewise.
         rows_remote: Rows this rank took from other database nodes.
         first_step_seconds: From the start of the session to its first update.
-        inexact_epochs: Epochs that missed or repeated rows because the table changed.
+        inexact_epochs: Epochs during which rows are known to have come or gone.
         state: `starting` until the first update; `leaving` once asked to stop.
         updated: Seconds since the epoch of 1970.
     """

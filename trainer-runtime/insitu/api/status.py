@@ -126,7 +126,7 @@ class TrainerStatus(Model):
     rows: Count = Field(default=0, description="Rows taken in this epoch, over all ranks.")
     rows_per_second: Count = Field(default=0, description="Present speed, over all ranks.")
     inexact_epochs: Count = Field(
-        default=0, description="Epochs that missed or repeated rows because the table changed."
+        default=0, description="Epochs during which rows are known to have come or gone."
     )
     metrics: tuple[Metric, ...] = Field(
         default=(), max_length=256, description="Newest metrics, by name."

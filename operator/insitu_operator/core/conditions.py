@@ -93,7 +93,12 @@ def _planned(world: World, step: Step) -> _Fact:
 
 def _scheduled(world: World, step: Step) -> _Fact:
     if world.bound and world.current and not world.broken:
-        return _Fact(ConditionStatus.TRUE, Reason.ALL_BOUND)
+        out = [w for w in world.current if not w.placed]
+        if not out:
+            return _Fact(ConditionStatus.TRUE, Reason.ALL_BOUND)
+        said = [f"rank {w.rank}: {w.reason}" for w in out if w.reason][:5]
+        message = f"{len(out)} of {len(world.current)} ranks have no machine yet"
+        return _Fact(_no(), Reason.STARTING, "; ".join((message, *said)))
     return _Fact(_no(), step.doing, step.message)
 
 

@@ -39,7 +39,8 @@ class Worker:
     `heard` says that it has sent a heartbeat. `reason` is why it does not run, in words. A worker
     whose machine is lost counts as failed and disrupted; at `lost_at` one that was asked to leave
     will, if it has not left by then. `lingering` says that its trainer has ended, and that others
-    beside it keep its pod running.
+    beside it keep its pod running. `placed` says that it has a machine, and `unschedulable_since`
+    is when it was first seen to be refused one, if it still is.
     """
 
     rank: int
@@ -56,6 +57,8 @@ class Worker:
     progress: Progress | None = None
     lost_at: datetime | None = None
     lingering: bool = False
+    placed: bool = True
+    unschedulable_since: datetime | None = None
 
     @property
     def living(self) -> bool:

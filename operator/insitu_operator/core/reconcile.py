@@ -11,7 +11,7 @@ from insitu_operator.core.observed import Observed, State
 from insitu_operator.core.policies.change import topology_changed
 from insitu_operator.core.policies.deadlines import all_running, overdue, seconds_to_next
 from insitu_operator.core.policies.ending import completed, finished, time_to_live
-from insitu_operator.core.policies.gang import started
+from insitu_operator.core.policies.gang import started, taken_back, unplaced_until
 from insitu_operator.core.policies.loss import CONFIRM_SECONDS, rows_lost
 from insitu_operator.core.policies.restart import restarted
 from insitu_operator.core.policies.suspension import suspended
@@ -62,6 +62,7 @@ _POLICIES = (
     overdue,
     rows_lost,
     restarted,  # a generation that broke
+    taken_back,  # a generation that found room for some of its ranks only
     topology_changed,  # a generation that runs
     started,  # a generation that has yet to start
     _running,
@@ -90,6 +91,8 @@ def _impossible(step: Step, refused: str) -> Step:
 def _requeue(world: World, step: Step) -> float | None:
     times = [step.requeue_after]
     times += [world.seconds_until(w.lost_at) for w in world.observed.workers if w.lost_at]
+    if due := unplaced_until(world):
+        times.append(world.seconds_until(due) or REFUSED_SECONDS)
     times.append(withheld_for(world.current, world.status.trainer_status, world.now))
     if not (step.failed or step.complete or world.spec.suspend):
         times.append(seconds_to_next(world))

@@ -25,6 +25,8 @@ class Record:
     `crashes` and `disruptions` count, over the whole job, the generations that ended early by the
     script's fault and by no fault of it. `fruitless` counts the disruptions since the newest
     commit grew beyond `step`. `rows` is the size of the table when the job first counted it.
+    `unplaced` counts the generations in a row, up to this one, before which the ranks had been
+    taken back because not all of them found room.
     """
 
     plan: Plan
@@ -35,6 +37,7 @@ class Record:
     fruitless: Count = 0
     step: Count = 0
     cause: str = ""
+    unplaced: Count = 0
 
     @property
     def generation(self) -> int:

@@ -59,9 +59,22 @@ def why_ended(pod: Json, ended: Json) -> str:
     return f"{reason}: {message}" if message else str(reason)
 
 
-def _unscheduled(pod: Json) -> str:
+def unschedulable(pod: Json) -> bool:
+    """Whether the scheduler has found no machine for a bound pod, and is making no room for it."""
+    if pod["spec"].get("schedulingGates") or pod["spec"].get("nodeName"):
+        return False
+    found = _scheduled(pod)
+    refused = (found.get("status"), found.get("reason")) == ("False", "Unschedulable")
+    return refused and not (pod.get("status") or {}).get("nominatedNodeName")
+
+
+def _scheduled(pod: Json) -> Json:
     conditions: list[Json] = (pod.get("status") or {}).get("conditions") or []
-    scheduled = next((c for c in conditions if c["type"] == "PodScheduled"), {})
+    return next((c for c in conditions if c["type"] == "PodScheduled"), {})
+
+
+def _unscheduled(pod: Json) -> str:
+    scheduled = _scheduled(pod)
     if gates := [gate["name"] for gate in pod["spec"].get("schedulingGates") or []]:
         return f"held by the scheduling gate {', '.join(gates)}"
     if scheduled.get("status") != "False":

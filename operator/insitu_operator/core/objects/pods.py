@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from insitu.progress import Heartbeat
-from insitu_operator.core.objects.containers import blocked, why_ended
+from insitu_operator.core.objects.containers import blocked, unschedulable, why_ended
 from insitu_operator.core.objects.machines import NodeState
 from insitu_operator.core.objects.names import (
     CONTAINER,
@@ -41,7 +41,8 @@ _USUAL_GRACE_SECONDS = 30
 
 @dataclass(frozen=True, slots=True)
 class PodTimes:
-    """When a pod was first seen to have been asked to leave and to have ended; None for not yet.
+    """When a pod was first seen to have been asked to leave, to have ended and to be refused a
+    machine; None for not yet, or no longer.
 
     These are the operator's own times. Those that Kubernetes writes into a pod are by the clocks
     of its machine and of the API server, which may differ by any amount, so that no duration is
@@ -50,6 +51,7 @@ class PodTimes:
 
     leaving: datetime | None = None
     ended: datetime | None = None
+    unschedulable: datetime | None = None
 
 
 NEVER = PodTimes()
@@ -154,8 +156,16 @@ class _Pod:
             reason=self.reason,
             progress=heartbeat.progress if heartbeat else None,
             lingering=ended and not self.lost and self.others_run,
+            placed=ended or bool(self.machine),
+            unschedulable_since=self.unschedulable_since,
             lost_at=None if ended or self.leaving is None else self.overdue_at,
         )
+
+    @property
+    def unschedulable_since(self) -> datetime | None:
+        if self.leaving is not None or not unschedulable(self.pod):
+            return None
+        return self.times.unschedulable or self.now
 
     @property
     def status(self) -> Json:

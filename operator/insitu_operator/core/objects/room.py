@@ -33,12 +33,27 @@ def tenants(pods: Iterable[Json]) -> tuple[Tenant, ...]:
     )
 
 
-def taken(found: Iterable[Tenant], job_uid: str) -> dict[str, Decimal]:
-    """What all but the trainers of one job request together."""
+def taken(
+    found: Iterable[Tenant], job_uid: str, promised: Mapping[str, Amounts] | None = None
+) -> dict[str, Decimal]:
+    """What all but the trainers of one job request together.
+
+    `promised` is what trainers of other jobs are about to request there, by the uid of their job;
+    those of them that are there already are not counted twice.
+    """
     total: dict[str, Decimal] = {}
+    of_job: dict[str, dict[str, Decimal]] = {}
     for tenant in found:
-        if tenant.job_uid != job_uid:
+        if not tenant.job_uid:
             _add(total, tenant.requested)
+        elif tenant.job_uid != job_uid:
+            _add(of_job.setdefault(tenant.job_uid, {}), tenant.requested)
+    for uid, amounts in (promised or {}).items():
+        if uid != job_uid:
+            there = of_job.setdefault(uid, {})
+            there.update({n: max(v, there.get(n, Decimal())) for n, v in amounts.items()})
+    for requested in of_job.values():
+        _add(total, requested)
     return total
 
 

@@ -51,10 +51,12 @@ def plan_next(
     crashes: int = 0,
     disruptions: int = 0,
     fruitless: int | None = None,
+    unplaced: int = 0,
 ) -> Step:
     """The next generation, by the topology of this moment; waits for what that needs.
 
     `crashes` and `disruptions` are added to the job's counts; `fruitless` None leaves it.
+    While ranks live only the plan is recorded: they leave before others are made.
     """
     if wait := not_ready(world, after):
         return wait
@@ -80,11 +82,13 @@ def plan_next(
         fruitless=(before.fruitless if before else 0) if fruitless is None else fruitless,
         step=world.observed.commit.step if world.observed.commit else 0,
         cause=cause,
+        unplaced=unplaced,
     )
     actions: list[Action] = [RecordPlan(record)]
-    if world.highest:
+    if world.highest and not world.living:
         actions.append(DeleteWorkers(world.highest))
-    actions.append(CreateWorkers(made.world_size))
+    if not world.living:
+        actions.append(CreateWorkers(made.world_size))
     message = f"generation {record.generation}: {made.world_size} ranks are being created"
     return Step(
         Reason.WAITING_FOR_WORKERS,

@@ -23,7 +23,13 @@ from insitu.api.complaints import complaints
 from insitu.errors import ConfigurationError, InsituError
 from insitu.progress import Heartbeat
 from insitu.topology import NodeId
-from insitu_operator.core.decision import CreateWorkers, Decision, DeleteJob
+from insitu_operator.core.decision import (
+    BindWorkers,
+    CreateWorkers,
+    Decision,
+    DeleteJob,
+    StopWorkers,
+)
 from insitu_operator.core.objects.machines import endpoints, place
 from insitu_operator.core.objects.settings import TrainerSettings
 from insitu_operator.core.observed import Machine, Observed
@@ -41,6 +47,7 @@ from insitu_operator.shell.reconciling.gathering import (
     missing_places,
     needs_room,
     newest_commit,
+    room_needed,
     workers,
 )
 from insitu_operator.shell.reconciling.herald import Herald
@@ -61,6 +68,9 @@ LONGEST_WAIT_SECONDS = 30.0
 FIRST_LOOK_SECONDS = 5.0
 PLACES_SECONDS = 3.0
 """New pods announce themselves; this is for the case that they don't."""
+
+TAKEN_SECONDS = 1.0
+"""After which a job says that the machines that it had seen free are promised to another."""
 
 REPAIR_SECONDS = 10.0
 """Nobody tells when a ConfigMap was repaired, or a right was granted."""
@@ -192,6 +202,7 @@ class Controller:
             # with a newer one. The answer to the first status has all of them, so nothing is
             # started before it.
             decision = replace(decision, actions=(), requeue_after=0.0)
+        self._keep_room(decision, observed, scene)
         try:
             for action in decision.actions:
                 await self._actions.do(scene, action)
@@ -256,6 +267,22 @@ class Controller:
         source = self._databases.source(Key(job.metadata.namespace, job.metadata.name))
         return observed, Scene(job, memory, pods, reading, source, machines, nodes)
 
+    def _keep_room(self, decision: Decision, observed: Observed, scene: Scene) -> None:
+        """Jobs whose trainers are bound in the same moment are promised no room twice.
+
+        Raises:
+            LookAgain: another job was promised what this one had seen free.
+        """
+        uid, job = scene.memory.uid, scene.job
+        kinds = {type(action) for action in decision.actions}
+        if StopWorkers in kinds or decision.status.completion_time:
+            self._room.release(uid)
+        if BindWorkers in kinds and needs_room(job, observed.workers):
+            needs = room_needed(job, scene.record, observed.machines)
+            has = {name: scene.nodes[name].allocatable for name in needs}
+            if not self._room.promise(uid, needs, has):
+                raise LookAgain("another job was promised the room", TAKEN_SECONDS)
+
     def _look(self, key: Key, job: TrainingJob) -> Look:
         if _needs_database(job):
             return self._databases.look(key, job.spec.data)
@@ -289,6 +316,7 @@ class Controller:
         self._sight.forget(key)
         if memory := self._memories.pop(key, None):
             self._heartbeats.forget(memory.uid)
+            self._room.release(memory.uid)
 
 
 def _is_for_us(body: Json) -> bool:

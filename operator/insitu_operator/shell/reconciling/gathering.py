@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -9,6 +10,7 @@ from datetime import datetime
 from insitu.api import TrainingJob
 from insitu.api.status import CheckpointStatus, counted
 from insitu.progress import Heartbeat
+from insitu.topology import NodeId
 from insitu_operator.core.objects.machines import NodeState, requests
 from insitu_operator.core.objects.mounts import store_url
 from insitu_operator.core.objects.pods import (
@@ -19,7 +21,8 @@ from insitu_operator.core.objects.pods import (
     rank_of,
     worker,
 )
-from insitu_operator.core.observed import State, Worker
+from insitu_operator.core.objects.room import Amounts
+from insitu_operator.core.observed import Machine, State, Worker
 from insitu_operator.core.progress import newest
 from insitu_operator.core.record import Record
 from insitu_operator.core.stores import commit_uri
@@ -54,7 +57,7 @@ def workers(
         beat = heartbeat(generation_of(pod), rank_of(pod))
         if (seen := worker(pod, nodes, beat, now, before)) is not None:
             found.append(seen)
-            before = replace(before, ended=seen.ended_at)
+            before = replace(before, ended=seen.ended_at, unschedulable=seen.unschedulable_since)
         times[uid] = before
     return tuple(found), times
 
@@ -97,6 +100,15 @@ def interest(job: TrainingJob, found: Iterable[Worker], *, needs_database: bool)
 def needs_room(job: TrainingJob, found: Iterable[Worker]) -> bool:
     """Whether its trainers request something, and have yet to be put on their machines."""
     return bool(requests(job.spec.trainer)) and not _settled(tuple(found))
+
+
+def room_needed(
+    job: TrainingJob, record: Record, machines: Mapping[NodeId, Machine]
+) -> dict[str, Amounts]:
+    """What all trainers of a plan request together, by the name of the machine."""
+    each = requests(job.spec.trainer)
+    count = Counter(machines[part.node].name for part in record.plan.ranks)
+    return {name: {what: v * n for what, v in each.items()} for name, n in count.items()}
 
 
 def _settled(ranks: Sequence[Worker]) -> bool:

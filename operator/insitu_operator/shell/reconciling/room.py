@@ -6,9 +6,12 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
+from decimal import Decimal
 
 from insitu_operator.core.objects.room import Amounts, Tenant, taken, tenants
 from insitu_operator.kubernetes import Api, ApiProblem, paths
+
+_NONE = Decimal()
 
 log = logging.getLogger(__name__)
 
@@ -18,6 +21,10 @@ REMEMBERED_SECONDS = 3.0
 FORBIDDEN_SECONDS = 600.0
 """The right to list all pods may be withheld; a full machine then shows when a pod is bound to
 it."""
+
+
+PROMISE_SECONDS = 30.0
+"""Until the scheduler has put a job's trainers on their machines, or has said that it can't."""
 
 
 class Room:
@@ -32,6 +39,7 @@ class Room:
         self._api = api
         self._monotonic = monotonic
         self._heard: dict[str, tuple[float, tuple[Tenant, ...]]] = {}
+        self._promised: dict[str, tuple[float, Mapping[str, Amounts]]] = {}
         self._not_before = float("-inf")
 
     async def taken(self, machines: Iterable[str], job_uid: str) -> Mapping[str, Amounts]:
@@ -45,7 +53,43 @@ class Room:
         names = sorted(set(machines))
         if now >= self._not_before:
             await asyncio.gather(*(self._ask(m) for m in names if m not in self._heard))
-        return {m: taken(self._heard[m][1], job_uid) for m in names if m in self._heard}
+        return self._taken(names, job_uid)
+
+    def promise(
+        self, job_uid: str, needs: Mapping[str, Amounts], has: Mapping[str, Amounts]
+    ) -> bool:
+        """Keeps room for all trainers of a job, or for none; returns whether there is enough.
+
+        Between two jobs of this operator nothing can come: it asks nobody and does not wait.
+
+        Args:
+            job_uid: Of the job.
+            needs: What its trainers request of each machine.
+            has: What each machine can give.
+        """
+        used = self._taken(needs, job_uid)
+        for machine, need in needs.items():
+            there, gone = has.get(machine, {}), used.get(machine, {})
+            if any(v and v > there.get(n, _NONE) - gone.get(n, _NONE) for n, v in need.items()):
+                return False
+        self._promised[job_uid] = self._monotonic() + PROMISE_SECONDS, needs
+        return True
+
+    def release(self, job_uid: str) -> None:
+        """Its trainers are on their way out, or were never bound."""
+        self._promised.pop(job_uid, None)
+
+    def _taken(self, machines: Iterable[str], job_uid: str) -> dict[str, Amounts]:
+        now = self._monotonic()
+        self._promised = {uid: kept for uid, kept in self._promised.items() if kept[0] > now}
+        found: dict[str, Amounts] = {}
+        for machine in machines:
+            kept = self._promised.items()
+            promised = {uid: needs[machine] for uid, (_, needs) in kept if machine in needs}
+            _, tenants_there = self._heard.get(machine, (0.0, ()))
+            if machine in self._heard or promised:
+                found[machine] = taken(tenants_there, job_uid, promised)
+        return found
 
     async def _ask(self, machine: str) -> None:
         try:

@@ -52,6 +52,11 @@ class TestRanks:
         ranks.generation = 12
         assert ranks.log_generation == 9
 
+    def test_a_generation_that_no_log_can_have_met_is_not_remembered(self) -> None:
+        ranks = Ranks()
+        ranks.take(a_beat(progress=Progress(log_generation=10**30)))
+        assert ranks.log_generation == 0
+
     def test_the_generation_before_is_kept_while_it_ends(self) -> None:
         ranks = Ranks()
         for generation in (1, 2):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 
-from insitu.progress import Heartbeat, HeartbeatReply
+from insitu.progress import MOST_AHEAD, Heartbeat, HeartbeatReply
 
 
 class News(enum.Enum):
@@ -66,6 +66,8 @@ class Ranks:
         else:
             self._living.discard(place)
         met = heartbeat.progress.log_generation if heartbeat.progress else 0
+        if met > heartbeat.generation + MOST_AHEAD:
+            met = 0  # No log can be that far: the next plan would have a number that no status has.
         overtaken = met > max(self._log_generation, heartbeat.generation)
         self._log_generation = max(met, self._log_generation)
         if overtaken or _state(heartbeat) != _state(before):

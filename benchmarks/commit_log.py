@@ -69,6 +69,7 @@ def _both(kind: str, url: str, folder: Path, plan: Plan) -> Iterator[Result]:
             conditions={
                 "commits": plan.many,
                 "requests": asked,
+                "cores": os.cpu_count(),
                 "rounds": plan.rounds,
                 "spread": [round(min(spent), 2), round(max(spent), 2)],
             },

@@ -39,5 +39,8 @@ def test_every_line_is_a_result_with_its_baseline_and_its_conditions() -> None:
         assert set(result) == FIELDS
         assert result["ratio"] > 0
         subject = result["name"].partition(".")[0]
-        own = {"batch", "tensorflow_cpu"} if subject == "tensorflow" else {"page_bytes", subject}
-        assert {"rows", "cores", "rounds", *own} <= set(result["conditions"])
+        own = {
+            "tensorflow": {"rows", "batch", "tensorflow_cpu"},
+            "commit_log": {"commits", "requests"},
+        }.get(subject, {"rows", "page_bytes", subject})
+        assert {"cores", "rounds", *own} <= set(result["conditions"])

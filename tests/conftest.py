@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import settings
 
@@ -16,4 +18,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         type=int,
         default=1,
         help="clusters of other names and places on which test_placement.py has five jobs each",
+    )
+    parser.addoption(
+        "--replay", type=Path, help="the file of a plan, which tests/simulator runs as well"
+    )
+    parser.addoption(
+        "--plans",
+        choices=["sample", "all"],
+        default="sample",
+        help="how many of the fault plans of tests/simulator are run",
+    )
+    parser.addoption(
+        "--seeds", type=int, default=60, help="random histories that tests/simulator runs"
+    )
+    parser.addoption(
+        "--states", type=int, default=500, help="random states that tests/simulator decides on"
     )

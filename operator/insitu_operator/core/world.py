@@ -65,13 +65,20 @@ class World:
 
     @cached_property
     def current(self) -> tuple[Worker, ...]:
-        """The workers that were bound to the recorded plan, by rank."""
+        """The workers that were bound to the recorded plan, by rank.
+
+        Somebody may scale a Job up: a rank that the plan does not have is nobody's.
+        """
+        if self.record is None:
+            return ()
         mine = (
             w
             for w in self.observed.workers
-            if w.generation == self.generation and w.state is not State.WAITING
+            if w.generation == self.generation
+            and w.state is not State.WAITING
+            and w.rank < self.record.plan.world_size
         )
-        return tuple(sorted(mine, key=lambda w: w.rank)) if self.record else ()
+        return tuple(sorted(mine, key=lambda w: w.rank))
 
     @cached_property
     def waiting(self) -> tuple[Worker, ...]:

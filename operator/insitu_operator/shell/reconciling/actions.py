@@ -234,7 +234,9 @@ class Actions:
                 paths.training_job(metadata.namespace, metadata.name), uid=metadata.uid
             )
         except ApiProblem as problem:
-            if not (problem.absent or problem.conflict):
+            if problem.conflict:
+                raise LookAgain(str(problem), LEAVING_SECONDS) from problem
+            if not problem.absent:
                 raise
 
     async def _empty(self, scene: Scene, generation: int) -> None:

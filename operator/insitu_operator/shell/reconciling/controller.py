@@ -18,8 +18,9 @@ from typing import Protocol
 
 from pydantic import ValidationError
 
-from insitu.api import CONTROLLER, GROUP, KIND, VERSION, ConditionType, Reason, TrainingJob
+from insitu.api import CONTROLLER, GROUP, KIND, VERSION, ConditionType, Data, Reason, TrainingJob
 from insitu.api.complaints import complaints
+from insitu.databases import DataSource
 from insitu.errors import ConfigurationError, InsituError
 from insitu.progress import Heartbeat
 from insitu.topology import NodeId
@@ -37,7 +38,6 @@ from insitu_operator.core.reconcile import reconcile
 from insitu_operator.core.refit import refitted
 from insitu_operator.kubernetes import Api, ApiProblem, Json
 from insitu_operator.shell.aside import aside, size_of
-from insitu_operator.shell.databases.databases import Databases
 from insitu_operator.shell.databases.polling import Look
 from insitu_operator.shell.heartbeats.heartbeats import Trainer
 from insitu_operator.shell.key import Key
@@ -77,6 +77,16 @@ REPAIR_SECONDS = 10.0
 
 _KIND = {"apiVersion": f"{GROUP}/{VERSION}", "kind": KIND}
 """Which the objects of a list lack."""
+
+
+class Databases(Protocol):
+    """What the databases of jobs have told."""
+
+    def look(self, key: Key, data: Data) -> Look: ...
+
+    def source(self, key: Key) -> DataSource | None: ...
+
+    def release(self, key: Key) -> None: ...
 
 
 class Heartbeats(Protocol):

@@ -42,6 +42,8 @@ check: setup ## Lint, types, import rules and unit tests: fast
 	$(bin)/pytest --quiet --durations=10 tests/unit
 
 test: check ## All that `check` does, and real Ignite, Cassandra, S3, PyTorch and TensorFlow
+	$(call part,The operator in a simulated cluster)
+	$(bin)/pytest --quiet --durations=10 tests/simulator
 	$(call part,Tests on real servers)
 	$(bin)/pytest --quiet --durations=20 tests/databases tests/torch tests/tensorflow
 

@@ -3,7 +3,13 @@
 Modelled: versions and their conflicts, preconditions on a uid, `generateName`, `generation`, merge
 patches, the strategic merge patch of a gated pod and what of a pod can't be changed, deletion with
 grace, the finalizer of a Job's pods, `propagationPolicy`, the subresource `status`, the schema of a
-TrainingJob, label and field selectors. See `__init__.py` for what is not.
+TrainingJob, label and field selectors.
+
+Not modelled: admission, defaulting, pruning and CEL rules, quotas, rights, server-side apply, the
+pages of a list, watches that expire, namespaces that end, and clocks that differ. Beside it the Job
+controller knows Indexed Jobs only, the scheduler neither preempts nor scores, kubelets pull no
+images, and machines are never lost. A list shows the newest state, as one that asks for no version
+does; it may come late.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -122,9 +123,8 @@ def test_a_status_that_the_definition_does_not_allow_is_refused(small: Small) ->
     spec = {"data": data, "trainer": {"command": ["x"]}}
     small.ask("create", path, {"metadata": {"name": "digits"}, "spec": spec})
     for status in ({"restarts": -1}, {"restarts": "1"}, {"nodes": [{"rank": 2**64}]}):
-        patch = {"status": status}
-        asked = f"{path}/digits/status"
-        assert refusal(lambda a=asked, p=patch: small.ask("patch", a, p)) == (422, "Invalid")
+        told = partial(small.ask, "patch", f"{path}/digits/status", {"status": status})
+        assert refusal(told) == (422, "Invalid")
 
 
 def test_a_job_has_a_gated_pod_for_each_index(small: Small) -> None:

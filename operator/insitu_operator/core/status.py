@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from insitu.api.base import LARGEST
 from insitu.api.status import (
     CheckpointStatus,
     LocalityShare,
@@ -45,7 +46,7 @@ def write_status(world: World, step: Step) -> Status:
         summary=summary(step, counts, locality, trainer),
         generation=max(before.generation, bound),
         rows=record.rows if record else None,
-        restarts=record.crashes + record.disruptions if record else 0,
+        restarts=min(record.crashes + record.disruptions, LARGEST) if record else 0,
         workers=counts,
         locality=locality,
         trainer_status=trainer,

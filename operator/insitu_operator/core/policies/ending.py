@@ -14,10 +14,11 @@ from insitu_operator.core.world import World
 
 def finished(world: World) -> Step | None:
     """A job that has ended never starts again: what still lives is stopped, then its time runs."""
-    if not world.status.is_true(ConditionType.FINISHED):
+    ended = world.status.condition(ConditionType.FINISHED)
+    if ended is None or not world.status.is_true(ConditionType.FINISHED):
         return None
-    failed = world.status.condition(ConditionType.FAILED)
-    assert failed is not None
+    # Somebody else may have written a status that does not say whether it failed.
+    failed = world.status.condition(ConditionType.FAILED) or ended
     complete = world.status.is_true(ConditionType.COMPLETE)
     actions = clear_out(world, "the job has ended")
     remaining = time_to_live(world)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from insitu.api import Status
+from insitu.api import Reason, Status
 from insitu_operator.core.objects.notices import Notice, notices
 from tests.unit.backends import Pods
 from tests.unit.job_builders import Scene
@@ -46,6 +46,14 @@ def test_holding_and_going_on_are_told() -> None:
     assert [n.reason for n in told(scene.suspend())] == ["Suspended"]
     found = told(scene.wait(1).suspend(False).read())
     assert [n.reason for n in found] == ["Resumed", "Bound", "Running"]
+
+
+def test_what_a_job_waits_for_in_vain_is_told_once() -> None:
+    scene = Scene(Pods()).cannot_read(Reason.ACCESS_DENIED)
+    (stalled,) = told(scene)
+    assert (stalled.type, stalled.reason) == ("Warning", "Stalled")
+    assert stalled.message == "AccessDenied: no endpoint answers"
+    assert not told(scene.wait(60))
 
 
 def test_both_ends_are_told() -> None:

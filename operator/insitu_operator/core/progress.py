@@ -58,7 +58,8 @@ def withheld_for(
         return None
     newest_time = max(found.last_updated_time, now)
     left = EVERY_SECONDS - (newest_time - before.last_updated_time).total_seconds()
-    return left if left > 0 else None
+    # More is left only where the machine that told `before` is ahead of the others.
+    return left if 0 < left <= EVERY_SECONDS else None
 
 
 def _found(workers: Iterable[Worker]) -> TrainerStatus | None:

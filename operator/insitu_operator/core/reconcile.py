@@ -10,7 +10,7 @@ from insitu_operator.core.decision import Decision, Step
 from insitu_operator.core.observed import Observed, State
 from insitu_operator.core.policies.change import topology_changed
 from insitu_operator.core.policies.deadlines import all_running, overdue, seconds_to_next
-from insitu_operator.core.policies.ending import completed, finished, time_to_live
+from insitu_operator.core.policies.ending import completed, finished, lingering, time_to_live
 from insitu_operator.core.policies.gang import started, taken_back, unplaced_until
 from insitu_operator.core.policies.loss import CONFIRM_SECONDS, rows_lost
 from insitu_operator.core.policies.restart import restarted
@@ -38,7 +38,9 @@ def reconcile(observed: Observed, now: datetime) -> Decision:
     requeue_after = _requeue(World(written, now), step)
     if status.completion_time and not observed.job.status.completion_time:
         # The pass that ends a job may be the last one that any event asks for.
-        requeue_after = _sooner(requeue_after, time_to_live(World(written, now)))
+        requeue_after = _sooner(
+            requeue_after, time_to_live(World(written, now)), 0.0 if lingering(world) else None
+        )
     return Decision(step.actions, status, requeue_after)
 
 

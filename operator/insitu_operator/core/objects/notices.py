@@ -40,6 +40,10 @@ def _notices(before: Status, after: Status) -> Iterator[Notice]:
         yield Notice("Normal", "Suspended", "no rank runs until the suspension is lifted")
     if _became_true(ConditionType.SUSPENDED, after, before):
         yield Notice("Normal", "Resumed", "the suspension was lifted")
+    if _became_true(ConditionType.STALLED, before, after):
+        stalled = after.condition(ConditionType.STALLED)
+        if stalled and not after.is_true(ConditionType.FAILED):
+            yield Notice("Warning", "Stalled", f"{stalled.reason}: {stalled.message}")
     if _became_true(ConditionType.FAILED, before, after):
         failed = after.condition(ConditionType.FAILED)
         assert failed is not None

@@ -21,6 +21,8 @@ def finished(world: World) -> Step | None:
     failed = world.status.condition(ConditionType.FAILED) or ended
     complete = world.status.is_true(ConditionType.COMPLETE)
     actions = clear_out(world, "the job has ended")
+    # Their end is in the status by now, which outlives the pods that a sidecar keeps.
+    actions = (*actions, *_stop(lingering(world), world.grace_seconds, "the trainer has ended"))
     remaining = time_to_live(world)
     if remaining == 0.0:
         remaining = None  # The last rank to leave, or the deletion, is an event of its own.
@@ -47,7 +49,6 @@ def completed(world: World) -> Step | None:
     return Step(
         doing=Reason.SUCCEEDED,
         message=f"all {record.plan.world_size} ranks ended their work{_early(world)}",
-        actions=clear_out(world, "the job has ended"),
         complete=True,
     )
 
@@ -68,12 +69,17 @@ def failure(world: World, reason: Reason, message: str) -> Step:
 
 
 def clear_out(world: World, why: str) -> tuple[Action, ...]:
-    """Stops what lives or lingers and was not asked yet, and takes the waiting places away."""
-    staying = (*world.living, *(w for w in world.current if w.lingering))
-    actions: list[Action] = list(_stop(staying, world.grace_seconds, why))
+    """Stops what lives and was not asked yet, and takes the waiting places away."""
+    actions: list[Action] = list(stop(world, world.grace_seconds, why))
     if world.waiting:
         actions.append(CreateWorkers(0))
     return tuple(actions)
+
+
+def lingering(world: World) -> tuple[Worker, ...]:
+    """Pods that a sidecar keeps after the trainer's end, once no other rank lives."""
+    found = (w for w in world.current if w.lingering and not w.stopping)
+    return () if world.living else tuple(found)
 
 
 def stop(world: World, grace_seconds: float, why: str) -> tuple[StopWorkers, ...]:

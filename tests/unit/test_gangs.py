@@ -13,7 +13,7 @@ from typing import cast
 import pytest
 
 from insitu.api import ConditionType
-from insitu_operator.core.decision import BindWorkers
+from insitu_operator.core.decision import BindWorkers, DeleteWorkers
 from insitu_operator.core.observed import Machine, State
 from insitu_operator.core.policies.gang import UNPLACED_SECONDS, pause_seconds
 from insitu_operator.kubernetes import Api
@@ -145,6 +145,7 @@ def test_then_it_gives_them_back_and_that_is_no_restart_and_no_disruption() -> N
     assert scene.generation == 2
     assert all(w.state is State.WAITING for w in scene.workers.values())
     assert (scene.job.status.restarts, scene.doing) == (0, "Waiting: MachineNotReady")
+    assert DeleteWorkers(1) in scene.actions  # The empty Job that held their places goes too.
     binds = scene.did(BindWorkers)
     scene.wait(pause_seconds("", 1)).again().tick()
     assert scene.did(BindWorkers) == binds + 1

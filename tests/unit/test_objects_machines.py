@@ -61,7 +61,9 @@ class TestWhere:
         found = place(job().spec, topology(), (), nodes)
         assert [found[NodeId(n)].name for n in "abc"] == ["x", "host-b", ""]
         assert found[NodeId("c")].problem == (
-            "no node of this Kubernetes cluster has its address host-c"
+            "no node of this Kubernetes cluster has its address host-c. Where the database runs in"
+            " pods of this cluster, name their Service instead of endpoints; beside one outside of"
+            " it, train with `insitu run`"
         )
 
     def test_a_machine_that_kubernetes_does_not_know_is_a_problem(self) -> None:

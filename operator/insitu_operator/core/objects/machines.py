@@ -164,7 +164,12 @@ class _Addresses:
         if service is None:
             if named := self.names.get(host):
                 return Machine(min(named))
-            return Machine("", f"no node of this Kubernetes cluster has its address {node.host}")
+            return Machine(
+                "",
+                f"no node of this Kubernetes cluster has its address {node.host}. Where the"
+                " database runs in pods of this cluster, name their Service instead of endpoints;"
+                " beside one outside of it, train with `insitu run`",
+            )
         mine = self._behind(host)
         ready = [e for e in mine if e.ready]
         if not ready:

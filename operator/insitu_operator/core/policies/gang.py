@@ -112,7 +112,8 @@ def _created(world: World, record: Record) -> Step | None:
     if places == list(range(count)):
         return None
     actions: tuple[Action, ...] = (CreateWorkers(count),)
-    if world.older:
+    if record.generation > 1:
+        # Also where no worker of it is left: what held their places would stay for ever.
         actions = (DeleteWorkers(record.generation - 1), *actions)
     have = sum(rank < count for rank in set(places))
     return Step(Reason.WAITING_FOR_WORKERS, f"{have} of {count} ranks have their place", actions)

@@ -218,7 +218,9 @@ class Actions:
 
     async def _clear(self, scene: Scene, generation: int) -> None:
         memory, now = scene.memory, self._clock()
-        there = {g for g in scene.generations if g <= generation} | {generation}
+        # The last one that was bound may have no pod left, and need not be the one before.
+        known = {*scene.generations, scene.job.status.generation}
+        there = {g for g in known if 0 < g <= generation} | {generation}
         for old in sorted(there):
             if now < memory.deleted.get(old, -_BELIEVED_SECONDS) + _BELIEVED_SECONDS:
                 continue

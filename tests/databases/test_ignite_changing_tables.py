@@ -1,20 +1,30 @@
-"""In which order real servers give rows, and that reading goes on from any of them."""
+"""Epochs over tables that are written meanwhile, by servers whose order of rows is asked for."""
 
 from __future__ import annotations
 
 import contextlib
 import decimal
 import itertools
+import json
 import random
+import threading
 import uuid
+import zlib
+from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
-from insitu.data import Order
+from insitu.checkpoint.records import decode_cursor, encode_cursor
+from insitu.contract import Assignment
+from insitu.data import Cursor, Order, RankStream
+from insitu.data.cursor import Digests
 from insitu.databases import Database, ReadLimits, RowPosition, connect
+from insitu.databases.ignite.reading.reader import IgniteReader
+from insitu.session.locality import LocalFirst
 from insitu.topology import ShardId
 from testbed.ignite import Cluster
 
@@ -111,3 +121,156 @@ def test_rows_of_compound_keys_lie_where_their_objects_say(ignite: Cluster) -> N
     )
     load(ignite, "KEYS_BOTH", rows, ["a", "b"], 1)
     check_from_everywhere(ignite, "KEYS_BOTH", 400)
+
+
+@dataclass
+class Table:
+    """A table that a thread writes while it is read, and what is known of its rows."""
+
+    cluster: Cluster
+    name: str
+    choose: random.Random
+    there: set[str] = field(default_factory=set)
+    always: set[str] = field(default_factory=set)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def insert(self, keys: set[str]) -> None:
+        """New rows, or new values for those that are there."""
+        data = [self.choose.randbytes(300) for _ in keys]
+        rows = pa.record_batch({"id": pa.array(sorted(keys)), "v": pa.array(data, pa.binary())})
+        load(self.cluster, self.name, rows, ["id"], 7)
+        with self.lock:
+            self.there |= keys
+
+    def delete(self, keys: set[str]) -> None:
+        with self.lock:
+            self.there -= keys
+            self.always -= keys
+        for key in keys:
+            self.cluster.sql(f'DELETE FROM {self.name} WHERE "id" = ?', key)
+
+    def begin(self) -> None:
+        """What is there now counts as there all through, until it is deleted."""
+        with self.lock:
+            self.always = set(self.there)
+
+    def change(self) -> None:
+        """Some rows come, some go, some get another value."""
+        with self.lock:
+            picked = self.choose.sample(sorted(self.there), min(30, len(self.there)))
+        self.delete(set(picked[:15]))
+        self.insert(set(picked[15:]))
+        self.insert({self.key() for _ in range(30)})
+
+    def key(self) -> str:
+        """Half of all keys have one of 64 hashes."""
+        end = self.choose.choice(ALIKE) if self.choose.random() < 0.5 else ""
+        return f"{self.choose.randrange(64 if end else 4000)}{end}"
+
+
+@contextlib.contextmanager
+def written(table: Table) -> Iterator[None]:
+    """Somebody writes to the table, without a pause."""
+    over = threading.Event()
+
+    def write() -> None:
+        while not over.is_set():
+            table.change()
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+@dataclass(frozen=True)
+class Commit:
+    """What a process leaves for the next one."""
+
+    cursor: Cursor
+    digests: dict[ShardId, Digests] = field(default_factory=dict)
+
+
+class Trainer:
+    """A process that takes rows from a commit on, loses its connections, and is killed."""
+
+    def __init__(self, cluster: Cluster, table: Table) -> None:
+        self.cluster = cluster
+        self.table = table
+        self.taken: Counter[str] = Counter()
+
+    def run(self, commit: Commit, steps: int) -> Commit | None:
+        """Some steps; None once the epoch is over."""
+        source = self.cluster.source(self.table.name)
+        with opened(self.cluster, self.table.name) as database:
+            topology = database.topology()
+            assignment = Assignment(
+                job="j",
+                generation=1,
+                rank=0,
+                world_size=1,
+                source=source,
+                node=topology.nodes[0],
+                shards=topology.shards,
+                nodes=topology.nodes,
+                locality="Preferred",
+            )
+            readers = LocalFirst(assignment, lambda node: database.reader(node, LIMITS))
+            stream = RankStream(
+                topology.shards,
+                commit.cursor,
+                lambda _: readers,
+                readers.schema,
+                digests=commit.digests,
+                tracked=True,
+            )
+            with contextlib.closing(readers), contextlib.closing(stream):
+                cursor = commit.cursor
+                for step in range(steps):
+                    rows, used = stream.take(97)
+                    self.taken.update(rows.column("id").to_pylist())
+                    cursor = cursor.after(used)
+                    stream.advanced(cursor)
+                    if stream.dry:
+                        return None
+                    if step == 0:
+                        break_connections(readers)
+                begun = stream.begun(cursor)
+        blocks = {shard: each.block for shard, each in begun.items()}
+        kept = json.dumps(encode_cursor(replace(cursor, blocks=blocks)))
+        return Commit(
+            decode_cursor(json.loads(kept)), {shard: each.taken for shard, each in begun.items()}
+        )
+
+
+def break_connections(readers: LocalFirst) -> None:
+    for reader in readers._readers.values():
+        assert isinstance(reader, IgniteReader)
+        for worker in reader._fetcher._workers:
+            if worker.connection is not None:
+                worker.connection.close()
+
+
+@pytest.mark.parametrize("epochs", [3])
+def test_rows_that_are_there_all_through_are_taken_once_and_others_at_most_once(
+    ignite: Cluster, request: pytest.FixtureRequest, epochs: int
+) -> None:
+    choose = random.Random(zlib.crc32(request.node.name.encode()))
+    table = Table(ignite, "CHANGING", choose)
+    table.insert({table.key() for _ in range(2000)})
+    for epoch in range(epochs):
+        table.begin()
+        trainer = Trainer(ignite, table)
+        commit: Commit | None = Commit(Cursor(epoch=epoch, order=ORDER))
+        processes = 0
+        with written(table):
+            while commit is not None:
+                commit = trainer.run(commit, steps=choose.randrange(2, 6))
+                processes += 1
+        assert processes > 3
+        assert {key for key in table.always if trainer.taken[key] != 1} == set()
+        assert max(trainer.taken.values()) == 1
+        assert len(trainer.taken) > len(table.always) > 100

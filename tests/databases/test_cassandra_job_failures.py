@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
 import pytest
+from cassandra import ConsistencyLevel
+from cassandra.query import SimpleStatement
 
 from insitu.databases import connect
 from testbed.cassandra import Cluster
 from tests.audit import once_each
-from tests.databases.jobs import Job, fill_cassandra
+from tests.databases.jobs import Job, data_of, fill_cassandra
 
 pytestmark = [pytest.mark.cassandra, pytest.mark.timeout(300)]
 
@@ -43,6 +46,48 @@ def test_what_is_dropped_in_mid_job_is_named(
     assert code == 1, said
     assert named in refused(job)
     assert "Traceback" not in refused(job)
+
+
+def empty(cluster: Cluster, table: str) -> None:
+    cluster.cql(f"TRUNCATE {table}")
+
+
+def halve(cluster: Cluster, table: str) -> None:
+    parts = ", ".join(map(str, range(0, ROWS, 2)))
+    delete = SimpleStatement(
+        f"DELETE FROM {table} WHERE part IN ({parts})",
+        consistency_level=ConsistencyLevel.ALL,  # any replica may be read next
+    )
+    with cluster.session() as session:
+        session.execute(delete)
+
+
+@pytest.mark.parametrize("change", [empty, halve])
+def test_rows_that_go_in_mid_job_end_it_once_an_epoch_had_fewer(
+    cassandra: Cluster, tmp_path: Path, change: Callable[[Cluster, str], None]
+) -> None:
+    table = f"{change.__name__}_rows.t"
+    fill_cassandra(cassandra, table, ROWS)
+    # In the second of three epochs, whose rows may all be here already.
+    job = Job(tmp_path, cassandra, table, waits="1:0:10", spec=NO_TRIES)
+    code, said = job.run_through(lambda _run: change(cassandra, table))
+    assert code == 1, said
+    assert re.search("found no row at all|took .* rows, and the one before 500", refused(job))
+    if change is halve:
+        job.waits = ""
+        code, said = job.run("--resume")
+        assert code == 0, said
+
+
+def test_rows_that_go_in_mid_job_are_counted_where_it_may_go_on(
+    cassandra: Cluster, tmp_path: Path
+) -> None:
+    fill_cassandra(cassandra, "going_on.t", ROWS)
+    data = data_of(cassandra.source("going_on.t")) | {"onChange": "Continue"}
+    job = Job(tmp_path, cassandra, "going_on.t", waits="1:0:10", spec={"data": data})
+    code, said = job.run_through(lambda _run: halve(cassandra, "going_on.t"))
+    assert code == 0, said
+    assert job.status["trainerStatus"]["inexactEpochs"] >= 1, said
 
 
 def test_a_column_that_is_added_in_mid_job_costs_nothing(

@@ -34,3 +34,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--states", type=int, default=500, help="random states that tests/simulator decides on"
     )
+    parser.addoption(
+        "--crowds", type=int, default=3, help="crowds of each size that tests/simulator runs"
+    )

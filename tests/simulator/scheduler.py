@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections import defaultdict
 from decimal import Decimal
 
@@ -13,10 +14,16 @@ _ENDED = ("Succeeded", "Failed")
 
 
 class Scheduler:
-    """Call `live` often. Nobody is preempted, and pods come in the order of their creation."""
+    """Call `live` often. Nobody is preempted, and pods of one moment come in any order.
 
-    def __init__(self, store: Store) -> None:
+    Args:
+        store: Of the cluster.
+        chance: Of that order, as its queue promises none between pods that were bound together.
+    """
+
+    def __init__(self, store: Store, chance: random.Random) -> None:
         self._store = store
+        self._chance = chance
 
     def live(self) -> None:
         pods = self._store.of("pods")
@@ -27,6 +34,7 @@ class Scheduler:
         for pod in pods:
             if pod["status"]["phase"] not in _ENDED and (node := pod["spec"].get("nodeName")):
                 used[node] += _cpu(pod)
+        self._chance.shuffle(new)
         for pod in new:
             self._place(pod, used)
 

@@ -15,6 +15,7 @@ from tests import virtual_time
 from tests.simulator import plans
 from tests.simulator.collector import Collector
 from tests.simulator.databases import PORT, address, topology
+from tests.simulator.holdings import Holdings
 from tests.simulator.job_controller import JobController
 from tests.simulator.kubelet import Kubelet
 from tests.simulator.plans import Do, Order, Plan
@@ -66,12 +67,14 @@ class Outcome:
         wrong: All that must never be.
         writes: Of the operator.
         seconds: After which all jobs had ended.
+        shared: Seconds that some two jobs each held a part of what they needed.
     """
 
     ends: dict[str, End]
     wrong: tuple[str, ...]
     writes: tuple[str, ...]
     seconds: float
+    shared: float
 
 
 def run(plan: Plan) -> Outcome:
@@ -91,6 +94,7 @@ class World:
         self._loop = asyncio.get_running_loop()
         self.store = Store(self._loop.time)
         self.witness = Witness(self.store)
+        self._holdings = Holdings(self.store)
         self.traffic = Traffic.through(plan.faults)
         self._chance = random.Random(plan.seed)
         self._alive = {job.name.upper(): job.nodes for job in plan.jobs}
@@ -101,7 +105,7 @@ class World:
         self._kubelet = Kubelet(self.store, self._training)
         self._parts = (
             JobController(self.store),
-            Scheduler(self.store),
+            Scheduler(self.store, random.Random(plan.seed)),
             self._kubelet,
             Collector(self.store),
         )
@@ -117,6 +121,7 @@ class World:
             self._order()
             for part in self._parts:
                 part.live()
+            self._holdings.look()
             now, over = self._loop.time(), self._over()
             if not over:
                 ended_at = None
@@ -259,6 +264,7 @@ class World:
             tuple(wrong),
             tuple(self.traffic.writes),
             ended_at or LIMIT_SECONDS,
+            self._holdings.longest,
         )
 
     def _end(self, name: str) -> End:

@@ -32,6 +32,7 @@ from insitu_operator.core.observed import Machine, Reading
 from insitu_operator.core.record import Record
 from insitu_operator.kubernetes import Api, ApiProblem, Json, paths
 from insitu_operator.shell.aside import aside, size_of
+from insitu_operator.shell.key import Key
 from insitu_operator.shell.reconciling.memory import Memory, Places
 from insitu_operator.shell.reconciling.problems import InTheWay, LookAgain, outrun
 
@@ -119,6 +120,21 @@ class Actions:
                 await self._clear(scene, generation)
             case DeleteJob():
                 await self._delete_job(scene)
+
+    async def take_back(self, key: Key, memory: Memory) -> None:
+        """Lets the ranks go that this process has made before the job turned out unreadable.
+
+        What a watch shows may lack a field for which the job is refused. Ranks of an earlier
+        process stay: it may have been a version that could read the job.
+
+        Raises:
+            ApiProblem: the API server refused, or could not answer.
+        """
+        if memory.places:
+            name = batch_job_name(key.name, memory.places.generation)
+            path = paths.batch_job(key.namespace, name)
+            await _if_there(self._api.merge(path, {"spec": {"parallelism": 0}}))
+            memory.places = None
 
     async def _record(self, scene: Scene, record: Record) -> None:
         """Two writers can't mix two plans: the one that comes second reads the other's."""

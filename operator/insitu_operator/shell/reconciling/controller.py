@@ -178,6 +178,7 @@ class Controller:
         except ValidationError as problem:
             lines = "\n".join(complaints(TrainingJob, problem))
             text = f"this version of Insitu can't read the job:\n{lines}"
+            await self._actions.take_back(key, memory)
             await self._reporter.stall(body, Reason.OBJECT_INVALID, text, self._clock())
             return None
         try:

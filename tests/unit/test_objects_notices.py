@@ -56,6 +56,14 @@ def test_what_a_job_waits_for_in_vain_is_told_once() -> None:
     assert not told(scene.wait(60))
 
 
+def test_what_a_job_waits_for_is_told_once_unless_every_job_does() -> None:
+    scene = Scene(Pods())
+    assert not told(scene)
+    (waiting,) = told(scene.cannot_read(Reason.DATABASE_UNAVAILABLE))
+    assert waiting == Notice("Warning", "Waiting", "DatabaseUnavailable: no endpoint answers")
+    assert not told(scene.wait(60))
+
+
 def test_both_ends_are_told() -> None:
     (failed,) = told(Scene(Pods()).started().ends(0, 64, "column 'pixel' is unknown"))
     assert (failed.type, failed.reason) == ("Warning", "Failed")

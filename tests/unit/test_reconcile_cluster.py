@@ -11,7 +11,7 @@ import pytest
 from insitu_operator.core.decision import BindWorkers, StopWorkers
 from insitu_operator.core.observed import State, Worker
 from insitu_operator.core.reconcile import reconcile
-from tests.unit.backends import Backend, Pods, Processes
+from tests.unit.backends import Backend, Pods, Processes, ended
 from tests.unit.job_builders import Scene
 
 
@@ -32,6 +32,13 @@ class TestInACluster:
         scene.tick().vanishes(1).wait(1).tick(2).wait(9).settle().again().settle()
         assert scene.record
         assert scene.record.cause == "rank 1 vanished (evicted from node-1)"
+
+    def test_a_pod_that_somebody_deleted_is_named_with_its_machine(self) -> None:
+        scene = Scene(Pods()).started()
+        scene.workers[1] = replace(ended(scene.workers[1], 79, scene.now), stopping=True)
+        scene.tick().wait(6).settle().again(2).settle()
+        assert scene.record
+        assert scene.record.cause.startswith("rank 1 on host-b left: somebody deleted a pod")
 
     def test_a_new_plan_counts_once_and_says_why(self) -> None:
         scene = Scene(Pods()).started().wait(9).read("ac").settle().again().settle()

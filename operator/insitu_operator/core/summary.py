@@ -6,6 +6,7 @@ from insitu.api import ConditionType, Reason, Status
 from insitu.api.status import LocalityShare, Summary, TrainerStatus, WorkerCounts
 from insitu_operator.core.decision import Step
 
+_LONGEST = 160
 _WORDS = {
     Reason.ALL_RUNNING: "Running",
     Reason.STARTING: "Starting",
@@ -27,6 +28,7 @@ def summary(
         nodes=_nodes(workers, locality),
         progress="" if percent is None else f"{percent}%",
         eta="" if left is None or step.complete or step.failed else short_time(left),
+        message=_short(step.message),
     )
 
 
@@ -69,6 +71,12 @@ def explanation(status: Status) -> str:
     )
     found = (status.condition(kind) for kind in telling if status.is_true(kind))
     return next((condition.message for condition in found if condition), "")
+
+
+def _short(message: str) -> str:
+    """What fits beside the other columns; the conditions have the whole of it."""
+    line = message.partition("\n")[0].strip()
+    return line if len(line) <= _LONGEST else line[: _LONGEST - 4].rstrip() + " ..."
 
 
 def _status(step: Step) -> str:

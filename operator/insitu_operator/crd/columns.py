@@ -26,7 +26,7 @@ class Column:
         }
 
 
-_RUNNING = ".status.conditions[?(@.type=='Running')]"
+_REASON = ".status.conditions[?(@.type=='Running')].reason"
 COLUMNS = (
     Column("Status", ".status.summary.status", "What the job does now."),
     Column("Nodes", ".status.summary.nodes", "Running ranks of all ranks, and how they read."),
@@ -36,6 +36,6 @@ COLUMNS = (
     Column("Restarts", ".status.restarts", "Times that all ranks were started again.", "integer"),
     Column("Age", ".metadata.creationTimestamp", "Time since the job was created.", "date"),
     Column("Checkpoint", ".status.checkpoint.step", "Step of the newest commit.", "integer", True),
-    Column("Reason", f"{_RUNNING}.reason", "Why ranks run, or do not.", wide=True),
-    Column("Message", f"{_RUNNING}.message", "The facts about it.", wide=True),
+    Column("Reason", _REASON, "Why ranks run, or do not.", wide=True),
+    Column("Message", ".status.summary.message", "The facts about it, shortened.", wide=True),
 )

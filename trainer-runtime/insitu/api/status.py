@@ -181,6 +181,9 @@ class Summary(Model):
     eta: Annotated[str, StringConstraints(max_length=16)] = Field(
         default="", description="Time left, as `12m`."
     )
+    message: Annotated[str, StringConstraints(max_length=256)] = Field(
+        default="", description="Why it does that, shortened; the conditions have the whole of it."
+    )
 
 
 class Status(Model):

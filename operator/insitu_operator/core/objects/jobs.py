@@ -14,7 +14,13 @@ from insitu.databases import DataSource
 from insitu.errors import ConfigurationError
 from insitu_operator.core.objects.environment import environment
 from insitu_operator.core.objects.mounts import SOURCE, volume_mounts, volumes
-from insitu_operator.core.objects.names import CONTAINER, GATE, batch_job_name, service_name
+from insitu_operator.core.objects.names import (
+    CONTAINER,
+    DEFAULT_CONTAINER,
+    GATE,
+    batch_job_name,
+    service_name,
+)
 from insitu_operator.core.objects.owners import Json, labels, metadata
 from insitu_operator.core.objects.settings import TrainerSettings
 from insitu_operator.core.objects.taints import Taint, tolerated
@@ -90,7 +96,7 @@ def _template(
     return {
         "metadata": {
             "labels": {**template.labels, **labels(job, record.generation)},
-            "annotations": dict(template.annotations),
+            "annotations": {DEFAULT_CONTAINER: CONTAINER, **template.annotations},
         },
         "spec": {
             "schedulingGates": [{"name": GATE}],

@@ -31,6 +31,9 @@ HOSTNAME = "kubernetes.io/hostname"
 CONTAINER = "trainer"
 """The trainer's own container, among those that admission webhooks may add to its pod."""
 
+DEFAULT_CONTAINER = "kubectl.kubernetes.io/default-container"
+"""The annotation that says whose logs kubectl shows, where a pod has several containers."""
+
 FIELD_MANAGER = "insitu-operator"
 
 MASTER_PORT = 29500

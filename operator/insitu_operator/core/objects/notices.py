@@ -10,6 +10,9 @@ from insitu.api import ConditionType, Reason, Status
 _LONGEST = 1024
 """Characters of an Event's message."""
 
+_USUAL = frozenset({Reason.TOPOLOGY_PENDING, Reason.WAITING_FOR_WORKERS, Reason.SHARDS_MOVING})
+"""What each job waits for, for a moment."""
+
 
 @dataclass(frozen=True, slots=True)
 class Notice:
@@ -36,6 +39,9 @@ def _notices(before: Status, after: Status) -> Iterator[Notice]:
     doing, was = after.condition(ConditionType.RECONCILING), _doing(before)
     if doing and doing.reason is Reason.RESTARTING and was is not Reason.RESTARTING:
         yield Notice("Warning", "Restarting", doing.message)
+    waits = after.summary.status.startswith("Waiting") and not after.is_true(ConditionType.STALLED)
+    if waits and doing and doing.reason not in (was, *_USUAL):
+        yield Notice("Warning", "Waiting", f"{doing.reason}: {doing.message}")
     if _became_true(ConditionType.SUSPENDED, before, after):
         yield Notice("Normal", "Suspended", "no rank runs until the suspension is lifted")
     if _became_true(ConditionType.SUSPENDED, after, before):

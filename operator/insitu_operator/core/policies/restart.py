@@ -178,8 +178,23 @@ def _vanished(world: World) -> str:
     """With what was last said of the ranks that left nothing behind."""
     lost = world.vanished
     if not lost:
-        return "the ranks were told to leave"
+        return _told_to_leave(world)
     said = [f"rank {rank} vanished ({why})" for rank, why in lost.items() if why]
     if not said and len(lost) == world.status.workers.desired:
         return "all ranks vanished"
     return "; ".join((said or [f"rank {rank} vanished" for rank in lost])[:5])
+
+
+def _told_to_leave(world: World) -> str:
+    """Of ranks that neither failed nor vanished without a word."""
+    there = {w.rank for w in world.current if w.stopping and w.ended}
+    gone = {n.rank for n in world.status.nodes if n.state in ("Stopping", "Stopped")}
+    # Once the others were stopped as well, nothing tells them from those that left before.
+    ranks = sorted(there or gone)
+    if not ranks:
+        return "the ranks were told to leave"
+    on = {n.rank: f" on {n.node}" for n in world.status.nodes if n.node}
+    named = ", ".join(f"{rank}{on.get(rank, '')}" for rank in ranks[:5])
+    more = f" and {len(ranks) - 5} more" if len(ranks) > 5 else ""
+    which = "rank" if len(ranks) == 1 else "ranks"
+    return f"{which} {named}{more} left: somebody deleted a pod, or scaled the ranks' Job down"

@@ -177,3 +177,11 @@ def test_and_to_no_others(hosts: str, reach: dict[str, Any], host: str, tmp_path
     with pytest.raises(ConfigurationError, match=f"may not be sent to host '{host}'.*annotate"):
         opened(objects, tmp_path, data(**reach, **NAMED), piece("10.0.0.1"))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_secret_that_would_take_up_the_operators_memory_is_refused(tmp_path: Path) -> None:
+    objects = Objects(tls={"ca.crt": "x" * 40_000, "other": "x" * 40_000})
+    wanted = data(endpoints=["h:1"], tls={"secretName": "tls"})
+    with pytest.raises(ConfigurationError, match=r"'tls' has 80,000 bytes.*65,536 at most"):
+        opened(objects, tmp_path, wanted)
+    assert not list(tmp_path.iterdir())

@@ -26,6 +26,9 @@ class Reads(Protocol):
     async def get(self, path: str) -> Json: ...
 
 
+MOST_BYTES = 64 << 10
+"""Of one Secret: all jobs of all namespaces share the memory that the operator keeps them in."""
+
 HOSTS = "insitu.dev/hosts"
 """The annotation of a Secret with the hosts that the operator may send its values to.
 
@@ -62,8 +65,8 @@ class SecretFolder:
             the Secret itself names.
 
         Raises:
-            ConfigurationError: it is not there, the operator may not read it, or it is not for
-                one of the hosts.
+            ConfigurationError: it is not there or too large, the operator may not read it, or it
+                is not for one of the hosts.
             ApiProblem: the API server could not answer.
         """
         if name in self._files:
@@ -87,6 +90,12 @@ class SecretFolder:
                     f" {HOSTS}={host}` (several with commas, * for any part of a name)"
                 )
         values = {key: base64.b64decode(text) for key, text in (found.get("data") or {}).items()}
+        if (size := sum(map(len, values.values()))) > MOST_BYTES:
+            raise ConfigurationError(
+                f"Secret '{name}' has {size:,} bytes. The operator keeps it in memory while it asks"
+                f" the database, and takes {MOST_BYTES:,} at most: put the credentials or"
+                " certificates of the database into a Secret of their own"
+            )
         self._files[name] = _write(Path(self._folder.name, name), values)
 
     def files(self, name: str) -> Mapping[str, Path]:
